@@ -1,0 +1,109 @@
+"""What is seen of the spool from outside."""
+
+from tests.transport.spool.support import ALICE, BOB, CAROL, NOW, fill
+from transport.clock import iso
+from transport.spool.records import Event, QueueView
+from transport.spool.store import SpoolStore
+from transport.vocabulary import Hold, Stage
+
+
+def test_unknown_recipient_has_an_empty_queue(store: SpoolStore) -> None:
+    assert store.queue(BOB, NOW) == QueueView(0, None, None, None, 0, None)
+    assert store.depth(BOB) == 0
+    assert store.next_due(BOB) is None
+    assert store.message("m_x") is None
+
+
+def test_queue_of_an_identity(store: SpoolStore) -> None:
+    first, second, third = fill(store, 3)
+    assert store.queue(BOB, NOW + 10) == QueueView(3, None, 10.0, None, 0, None)
+    store.lease(BOB, "fence", NOW + 10)
+    assert store.queue(BOB, NOW + 20) == QueueView(3, first.id, 20.0, None, 0, None)
+    store.consume(first.id, "transcript", NOW + 30)
+    store.bury(second.id, "poison", NOW + 30)
+    store.lease(BOB, "fence", NOW + 40)
+    store.release(third.id, Hold.DRAFT, NOW + 40, attempted=False)
+    assert store.queue(BOB, NOW + 40) == QueueView(1, None, 40.0, NOW + 30, 1, "draft")
+
+
+def test_age_is_never_negative(store: SpoolStore) -> None:
+    fill(store, 1)
+    assert store.queue(BOB, NOW - 100).head_age_seconds == 0.0
+
+
+def test_waiting_names_only_those_with_messages(store: SpoolStore) -> None:
+    fill(store, 2)
+    (other,) = fill(store, 1, to=CAROL)
+    assert store.waiting() == {BOB: 2, CAROL: 1}
+    store.lease(CAROL, "fence", NOW)
+    assert store.waiting() == {BOB: 2, CAROL: 1}
+    store.consume(other.id, "transcript", NOW)
+    assert store.waiting() == {BOB: 2}
+
+
+def test_next_due(store: SpoolStore) -> None:
+    first, _ = fill(store, 2)
+    assert store.next_due(BOB) == 0
+    store.lease(BOB, "fence", NOW)
+    assert store.next_due(BOB) is None
+    store.release(first.id, Hold.BACKOFF, NOW, not_before=NOW + 8, attempted=True)
+    assert store.next_due(BOB) == NOW + 8
+
+
+def test_history_counts_repetitions(store: SpoolStore) -> None:
+    (message,) = fill(store, 1)
+    for step in range(3):
+        store.lease(BOB, "fence", NOW + 10 * step)
+        store.release(message.id, Hold.BUSY, NOW + 10 * step + 1, attempted=False)
+    store.lease(BOB, "fence", NOW + 30)
+    store.stage(message.id, Stage.PASTING, NOW + 31)
+    store.release(message.id, "no receipt", NOW + 32, attempted=True)
+    record = store.message(message.id)
+    assert record is not None
+    assert record.attempts == 1
+    assert record.events == (
+        Event(NOW, "accepted", ""),
+        Event(NOW, "leased", f"(4 times, last at {iso(NOW + 30)})"),
+        Event(NOW + 1, "held back", f"busy (3 times, last at {iso(NOW + 21)})"),
+        Event(NOW + 31, "pasting", ""),
+        Event(NOW + 32, "attempted", "no receipt"),
+    )
+
+
+def test_dead_letters_are_listed_newest_first(store: SpoolStore) -> None:
+    messages = [*fill(store, 3), *fill(store, 2, to=CAROL)]
+    for message in messages:
+        store.bury(message.id, "poison", NOW)
+    assert [record.message for record in store.dead()] == messages[::-1]
+    assert [record.message for record in store.dead(BOB)] == messages[2::-1]
+    assert [record.message for record in store.dead(limit=2)] == messages[:2:-1]
+    assert store.dead(ALICE) == []
+
+
+def test_leases_are_listed_oldest_first(store: SpoolStore) -> None:
+    (second,) = fill(store, 1, at=NOW + 1)
+    (first,) = fill(store, 1, to=CAROL)
+    store.lease(BOB, "fence", NOW)
+    store.lease(CAROL, "fence", NOW)
+    assert [lease.message for lease in store.all_leased()] == [first, second]
+
+
+def test_cost_of_waiting_does_not_grow_with_settled_messages(store: SpoolStore) -> None:
+    def steps() -> int:
+        count = 0
+
+        def tick() -> None:
+            nonlocal count
+            count += 1
+
+        store.read(lambda db: db.set_progress_handler(tick, 1))
+        store.waiting()
+        store.read(lambda db: db.set_progress_handler(None, 1))
+        return count
+
+    fill(store, 1)
+    before = steps()
+    for message in fill(store, 300, to=CAROL):
+        store.lease(CAROL, "fence", NOW)
+        store.consume(message.id, "transcript", NOW)
+    assert steps() == before

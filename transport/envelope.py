@@ -1,0 +1,153 @@
+"""The block of text a recipient reads: a tag around the body that the body cannot forge or close.
+
+    <peer-message-NONCE id="…" from="…" runtime="…" intelligence="…" topic="…" reply-to="…" at="…" attachments="2">
+    attachment: /absolute/path/one
+    attachment: /absolute/path/two
+    body, verbatim
+    </peer-message-NONCE>
+
+`topic`, `reply-to` and `attachments` stand only where the message has them. A long body lies in a file:
+the tag then has `body-file` and `body-bytes`, and between the tags stand one line that says so and the first lines.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from transport.errors import PeerwakeError
+from transport.files import write_atomic
+from transport.message import Message
+
+INLINE_BYTES: Final = 8 * 1024
+PREVIEW_LINES: Final = 10
+PREVIEW_CHARS: Final = 1000
+ATTACHMENT: Final = "attachment: "
+
+_ENTITIES: Final = {"&": "amp", '"': "quot", "<": "lt", ">": "gt"}
+_CHARACTERS: Final = {name: char for char, name in _ENTITIES.items()}
+_ESCAPED: Final = re.compile(r'[&"<>\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]')
+_ENTITY: Final = re.compile(r"&(?:(amp|quot|lt|gt)|#([0-9]{1,5}));")
+_ATTRIBUTE: Final = re.compile(r' ([a-z-]+)="([^"<>\n]*)"')
+_OPENING: Final = re.compile(
+    r'<peer-message-(?P<nonce>[0-9a-z]{6,32})(?P<attributes> id="(?P<id>m_[0-9a-z]{20})"(?: [a-z-]+="[^"<>\r\n]*")*)>'
+    r"(?=[\r\n]|\Z)"
+)
+
+
+class EnvelopeMalformed(PeerwakeError):
+    """The text is not exactly one envelope; the reader treats it as ordinary text."""
+
+    code = "envelope-malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a recipient read; with `body_file` the body is not the message but how it begins."""
+
+    nonce: str
+    attributes: Mapping[str, str]
+    attachments: tuple[str, ...]
+    body: str
+
+    @property
+    def id(self) -> str:
+        return self.attributes["id"]
+
+    @property
+    def body_file(self) -> Path | None:
+        name = self.attributes.get("body-file")
+        return Path(name) if name else None
+
+
+def render(message: Message, *, intelligence: str, body_file: Path | None = None) -> str:
+    """Return the envelope of a message; its first and last lines are the bare tags.
+
+    With `body_file` (see `place_body`) it names that file, its size and its first lines instead of the body.
+    """
+    content = message.body if body_file is None else _excerpt(message.body, body_file)
+    lines = [opening(message, intelligence=intelligence, body_file=body_file)]
+    lines += [ATTACHMENT + path for path in message.attachments]
+    return "\n".join([*lines, content, closing(message)])
+
+
+def opening(message: Message, *, intelligence: str, body_file: Path | None = None) -> str:
+    """Return the first line of the envelope, which no other message's envelope has."""
+    moment = datetime.fromtimestamp(message.accepted_at, UTC).isoformat(timespec="seconds")
+    attributes = {
+        "id": message.id,
+        "from": message.sender.personality,
+        "runtime": message.sender.runtime,
+        "intelligence": intelligence,
+        "topic": message.topic,
+        "reply-to": message.reply_to,
+        "at": moment,
+        "attachments": len(message.attachments) or None,
+        "body-file": body_file,
+        "body-bytes": None if body_file is None else len(message.body.encode()),
+    }
+    pairs = [f'{name}="{_escape(str(value))}"' for name, value in attributes.items() if value is not None]
+    return f"<peer-message-{message.nonce} {' '.join(pairs)}>"
+
+
+def closing(message: Message) -> str:
+    """Return the last line of the envelope."""
+    return f"</peer-message-{message.nonce}>"
+
+
+def place_body(message: Message, directory: Path, inline_bytes: int = INLINE_BYTES) -> Path | None:
+    """Write a body longer than `inline_bytes` to `directory` (0700) and return the file, None for a short one.
+
+    Writing again gives the same file. Raises OSError.
+    """
+    data = message.body.encode()
+    if len(data) <= inline_bytes:
+        return None
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{message.id}.txt"
+    write_atomic(path, data)
+    return path
+
+
+def opening_id(text: str) -> str | None:
+    """Return the message id if `text`, after leading white space, begins with an opening tag of ours."""
+    match = _OPENING.match(text.lstrip())
+    return match["id"] if match else None
+
+
+def parse(text: str) -> Envelope:
+    """Read exactly one envelope, white space around it aside; raises EnvelopeMalformed."""
+    bare = text.strip()
+    match = _OPENING.match(bare)
+    if match is None:
+        raise EnvelopeMalformed("the text does not begin with an opening tag <peer-message-…>")
+    inner = bare[match.end() :]
+    end = f"\n</peer-message-{match['nonce']}>"
+    if not inner.endswith(end) or not inner.startswith("\n") or inner.count(end[1:]) > 1:
+        raise EnvelopeMalformed(f"message {match['id']} does not end with its closing tag")
+    attributes = {name: _unescape(value) for name, value in _ATTRIBUTE.findall(match["attributes"])}
+    claimed = attributes.get("attachments", "0")
+    count = int(claimed) if re.fullmatch("[0-9]{1,3}", claimed) else -1
+    *heads, body = inner[1 : -len(end)].split("\n", max(count, 0))
+    if len(heads) != count or not all(line.startswith(ATTACHMENT) for line in heads):
+        raise EnvelopeMalformed(f"message {match['id']} does not list {claimed} attachments")
+    paths = tuple(line.removeprefix(ATTACHMENT) for line in heads)
+    return Envelope(match["nonce"], attributes, paths, body)
+
+
+def _excerpt(body: str, body_file: Path) -> str:
+    first = "\n".join(body.lstrip("\n")[:PREVIEW_CHARS].split("\n")[:PREVIEW_LINES]).rstrip()
+    return (
+        f"[{len(body.encode()):,} bytes, too long to stand here. Read the whole message in the file"
+        f" {body_file} before you act on it. It begins:]\n{first}\n[…]"
+    )
+
+
+def _escape(value: str) -> str:
+    return _ESCAPED.sub(lambda found: f"&{_ENTITIES.get(found[0]) or f'#{ord(found[0])}'};", value)
+
+
+def _unescape(value: str) -> str:
+    return _ENTITY.sub(lambda found: _CHARACTERS[found[1]] if found[1] else chr(int(found[2])), value)

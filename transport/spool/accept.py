@@ -1,0 +1,92 @@
+"""Accepting a message: duplicates, hops, the cap, and its place at the tail."""
+
+import dataclasses
+import sqlite3
+
+from transport.message import Message
+from transport.spool.records import (
+    FROM,
+    KEY_WINDOW_SECONDS,
+    MESSAGE,
+    Accepted,
+    HopLimitReached,
+    SpoolCapped,
+    from_attachments,
+    to_message,
+)
+
+_INSERT = """
+    INSERT INTO messages (
+        id, nonce, sender, recipient, topic, attachments, reply_to, idempotency_key,
+        hops, accepted_at, kind, removed_controls, queued_at
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_SAME_KEY = f"""
+    SELECT {MESSAGE} {FROM}
+    WHERE m.sender = ? AND m.idempotency_key = ? AND m.accepted_at > ? ORDER BY m.seq DESC LIMIT 1
+"""
+
+
+def enqueue(db: sqlite3.Connection, message: Message, cap: int, hop_limit: int) -> Accepted:
+    """Put a message at the tail of its recipient's queue, or return the first one of its key.
+
+    Raises SpoolCapped when `cap` messages wait already, HopLimitReached when it answers a chain of
+    `hop_limit` messages; both before anything is written.
+    """
+    if message.idempotency_key is not None and (first := _same_key(db, message)):
+        return Accepted(first, True, depth(db, str(first.recipient)))
+    waiting = depth(db, str(message.recipient))
+    if waiting >= cap:
+        raise SpoolCapped(
+            f"the queue of {message.recipient} holds {waiting:,} messages, its limit is {cap:,};"
+            " wait until it has drained, then send again"
+        )
+    if message.reply_to is not None:
+        message = _after_parent(db, message)
+    if message.hops > hop_limit:
+        raise HopLimitReached(
+            f"this would be reply {message.hops} in one chain, the limit is {hop_limit};"
+            " stop answering, or start anew without reply_to"
+        )
+    insert(db, message)
+    return Accepted(message, False, waiting + 1)
+
+
+def insert(db: sqlite3.Connection, message: Message) -> None:
+    """Write a message to the tail of its recipient's queue without any check."""
+    written = db.execute(
+        _INSERT,
+        (
+            message.id,
+            message.nonce,
+            str(message.sender),
+            str(message.recipient),
+            message.topic,
+            from_attachments(message.attachments),
+            message.reply_to,
+            message.idempotency_key,
+            message.hops,
+            message.accepted_at,
+            message.kind.value,
+            message.removed_controls,
+            message.accepted_at,
+        ),
+    )
+    db.execute("INSERT INTO bodies (seq, body) VALUES (?, ?)", (written.lastrowid, message.body))
+
+
+def depth(db: sqlite3.Connection, recipient: str) -> int:
+    """Return how many messages to `recipient` are not settled."""
+    row = db.execute("SELECT depth FROM queues WHERE recipient = ?", (recipient,)).fetchone()
+    return row[0] if row else 0
+
+
+def _same_key(db: sqlite3.Connection, message: Message) -> Message | None:
+    since = message.accepted_at - KEY_WINDOW_SECONDS
+    row = db.execute(_SAME_KEY, (str(message.sender), message.idempotency_key, since)).fetchone()
+    return to_message(row) if row else None
+
+
+def _after_parent(db: sqlite3.Connection, message: Message) -> Message:
+    parent = db.execute("SELECT hops FROM messages WHERE id = ?", (message.reply_to,)).fetchone()
+    return dataclasses.replace(message, hops=parent[0] + 1) if parent else message

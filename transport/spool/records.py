@@ -1,0 +1,154 @@
+"""What the spool answers, and how a message is written to and read from its row."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from transport.identity import Identity
+from transport.message import Message
+from transport.spool.faults import SpoolError
+from transport.vocabulary import Kind, MessageState, Stage
+
+KEY_WINDOW_SECONDS: Final = 86_400.0
+DROPPED: Final = "dropped"
+
+
+class SpoolCapped(SpoolError):
+    """The recipient's queue is full; the sender repeats when it has drained."""
+
+    code = "queue-full"
+
+
+class HopLimitReached(SpoolError):
+    """The chain of replies is too long; the sender stops replying."""
+
+    code = "hop-limit"
+
+
+class MessageUnknown(SpoolError):
+    """No message has this id."""
+
+    code = "no-such-message"
+
+
+class MessageSettled(SpoolError):
+    """The message stands where this cannot be done to it; nothing was changed."""
+
+    code = "message-state"
+
+
+class LeaseLost(MessageSettled):
+    """The lease is not, or no longer, the caller's: it leaves the message alone."""
+
+    code = "lease-lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message on disk; `duplicate` is the first message of its key, `depth` counts those not settled."""
+
+    message: Message
+    duplicate: bool
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A message handed out and not yet settled; `attempts` counts those before, `leased_at` is wall seconds."""
+
+    message: Message
+    stage: Stage
+    attempts: int
+    fence: str
+    leased_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """A message given up, and the notice to its sender if one was due."""
+
+    message: Message
+    reason: str
+    notice: Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """The queue of one identity; `hold` is why its head was last put back, times are wall seconds."""
+
+    depth: int
+    in_flight: str | None
+    head_age_seconds: float | None
+    last_receipt_at: float | None
+    dead: int
+    hold: str | None
+
+
+class Event(NamedTuple):
+    """Something that happened to a message, at wall seconds; repetitions are counted in `detail`."""
+
+    at: float
+    event: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything known of one message; `reason` is why it waits, or the evidence or cause of its end."""
+
+    message: Message
+    state: MessageState
+    stage: Stage | None
+    attempts: int
+    fence: str | None
+    leased_at: float | None
+    not_before: float
+    reason: str | None
+    settled_at: float | None
+    events: tuple[Event, ...] = ()
+
+
+Row = Sequence[Any]
+
+MESSAGE: Final = (
+    "m.id, m.nonce, m.sender, m.recipient, b.body, m.topic, m.attachments, m.reply_to,"
+    " m.idempotency_key, m.hops, m.accepted_at, m.kind, m.removed_controls"
+)
+MESSAGE_WIDTH: Final = 13
+FROM: Final = "FROM messages AS m JOIN bodies AS b USING (seq)"
+
+
+def to_message(row: Row) -> Message:
+    """Return the message of a row that begins with the columns `MESSAGE`."""
+    return Message(
+        id=row[0],
+        nonce=row[1],
+        sender=to_identity(row[2]),
+        recipient=to_identity(row[3]),
+        body=row[4],
+        topic=row[5],
+        attachments=tuple(json.loads(row[6])) if row[6] else (),
+        reply_to=row[7],
+        idempotency_key=row[8],
+        hops=row[9],
+        accepted_at=row[10],
+        kind=Kind(row[11]),
+        removed_controls=row[12],
+    )
+
+
+def to_identity(text: str) -> Identity:
+    """Return the identity that was written as `text`."""
+    runtime, _, personality = text.partition("-")
+    return Identity(runtime, personality)
+
+
+def to_state(text: str) -> MessageState:
+    """Return the state of a row; a dropped message is a dead one that nobody lists any more."""
+    return MessageState.DEAD if text == DROPPED else MessageState(text)
+
+
+def from_attachments(paths: tuple[str, ...]) -> str | None:
+    """Return the column for `paths`."""
+    return json.dumps(paths) if paths else None

@@ -1,0 +1,226 @@
+"""What happens to an accepted message: leased, handed over step by step, settled. Check, then write."""
+
+import sqlite3
+from typing import Final
+
+from transport.identity import OPERATOR, SYSTEM, Identity
+from transport.message import Draft, Message, accept, notice_text
+from transport.spool.accept import insert
+from transport.spool.records import (
+    DROPPED,
+    FROM,
+    MESSAGE,
+    MESSAGE_WIDTH,
+    Buried,
+    Lease,
+    LeaseLost,
+    MessageSettled,
+    MessageUnknown,
+    Row,
+    to_message,
+)
+from transport.vocabulary import Kind, MessageState, Stage
+
+EVENT_DETAIL: Final = 500
+
+_HEAD = """
+    SELECT seq, state, not_before FROM messages
+    WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
+"""
+_LEASE = """
+    UPDATE messages SET state = 'leased', stage = 'held', fence = ?, leased_at = ?
+    WHERE seq = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE recipient = ? AND state = 'leased')
+"""
+_RELEASE = """
+    UPDATE messages SET state = 'queued', stage = NULL, fence = NULL, leased_at = NULL,
+        reason = ?, not_before = ?, attempts = attempts + ? WHERE seq = ?
+"""
+_SETTLE = """
+    UPDATE messages SET state = ?, stage = NULL, reason = ?, settled_at = ? WHERE seq = ?
+"""
+_EVENT = """
+    INSERT INTO events (seq, event, detail, at, last_at, number)
+    VALUES (?1, ?2, ?3, ?4, ?4, (SELECT count(*) FROM events WHERE seq = ?1))
+    ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at
+"""
+
+
+def lease(db: sqlite3.Connection, recipient: Identity, fence: str, now: float) -> Lease | None:
+    """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already."""
+    name = str(recipient)
+    head = db.execute(_HEAD, (name,)).fetchone()
+    if head is None or head[1] == MessageState.LEASED or head[2] > now:
+        return None
+    seq = head[0]
+    if db.execute(_LEASE, (fence, now, seq, name)).rowcount == 0:
+        return None
+    note(db, seq, "leased", "", now)
+    row = db.execute(f"SELECT {MESSAGE}, m.attempts {FROM} WHERE m.seq = ?", (seq,)).fetchone()
+    return Lease(to_message(row), Stage.HELD, row[MESSAGE_WIDTH], fence, now)
+
+
+def stage(db: sqlite3.Connection, message_id: str, reached: Stage, now: float, fence: str | None = None) -> None:
+    """Write how far the hand-over of a leased message went; raises MessageUnknown, LeaseLost."""
+    seq, _ = _leased(db, message_id, fence)
+    db.execute("UPDATE messages SET stage = ? WHERE seq = ?", (reached.value, seq))
+    note(db, seq, reached.value, "", now)
+
+
+def consume(db: sqlite3.Connection, message_id: str, evidence: str, now: float, fence: str | None = None) -> bool:
+    """Settle a message whose receipt was seen, leased or put back meanwhile; False if it was settled so before.
+
+    Raises MessageUnknown, LeaseLost, MessageSettled (it is a dead letter).
+    """
+    seq, state = _standing(db, message_id)
+    match state:
+        case MessageState.CONSUMED:
+            return False
+        case MessageState.LEASED:
+            _leased(db, message_id, fence)
+        case MessageState.QUEUED:
+            pass
+        case _:
+            raise MessageSettled(f"{message_id} is a dead letter; nothing was changed")
+    db.execute(_SETTLE, (MessageState.CONSUMED.value, evidence, now, seq))
+    db.execute(
+        "UPDATE queues SET last_receipt_at = ? WHERE recipient = (SELECT recipient FROM messages WHERE seq = ?)",
+        (now, seq),
+    )
+    note(db, seq, "consumed", evidence, now)
+    return True
+
+
+def release(
+    db: sqlite3.Connection,
+    message_id: str,
+    reason: str,
+    now: float,
+    not_before: float,
+    attempted: bool,
+    fence: str | None = None,
+) -> int:
+    """Put a leased message back to the head of its queue, not to be leased before wall time `not_before`.
+
+    Returns its attempts, counting this one if `attempted`. Raises MessageUnknown, LeaseLost.
+    """
+    seq, attempts = _leased(db, message_id, fence)
+    db.execute(_RELEASE, (str(reason), not_before, attempted, seq))
+    note(db, seq, "attempted" if attempted else "held back", str(reason), now)
+    return attempts + attempted
+
+
+def bury(db: sqlite3.Connection, message_id: str, reason: str, now: float, fence: str | None = None) -> Buried:
+    """Give a message up and queue the notice to its sender in the same transaction.
+
+    No notice follows a notice, nor a message of the operator or of peerwake itself.
+    Raises MessageUnknown, LeaseLost, MessageSettled.
+    """
+    seq, state = _standing(db, message_id)
+    match state:
+        case MessageState.QUEUED:
+            pass
+        case MessageState.LEASED:
+            _leased(db, message_id, fence)
+        case _:
+            raise MessageSettled(f"{message_id} is {state}; only a waiting or leased message can be given up")
+    return _give_up(db, seq, reason, now, MessageState.DEAD.value)
+
+
+def expire(db: sqlite3.Connection, now: float, ttl: float) -> list[Buried]:
+    """Bury every message that has been waiting for more than `ttl` seconds and is not leased."""
+    cutoff, reason = now - ttl, f"it waited longer than {_hours(ttl)}"
+    overdue: list[int] = []
+    for (recipient,) in db.execute("SELECT recipient FROM queues WHERE depth > 0").fetchall():
+        rows = db.execute(
+            "SELECT seq, queued_at, state FROM messages"
+            " WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq",
+            (recipient,),
+        )
+        for seq, queued_at, state in rows:
+            if queued_at >= cutoff:
+                break
+            if state == MessageState.QUEUED:
+                overdue.append(seq)
+    return [_give_up(db, seq, reason, now, MessageState.DEAD.value) for seq in overdue]
+
+
+def retry(db: sqlite3.Connection, message_id: str, now: float) -> None:
+    """Put a dead letter to the tail of its queue, with fresh attempts and a fresh time to live.
+
+    Raises MessageUnknown, MessageSettled.
+    """
+    seq, state = _standing(db, message_id)
+    if state != MessageState.DEAD:
+        raise MessageSettled(f"{message_id} is {state}; only a dead letter can be repeated")
+    db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'messages'")
+    (tail,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
+    db.execute(
+        "UPDATE messages SET seq = ?, state = 'queued', attempts = 0, fence = NULL, leased_at = NULL,"
+        " not_before = 0, reason = NULL, settled_at = NULL, queued_at = ? WHERE seq = ?",
+        (tail, now, seq),
+    )
+    db.execute("UPDATE bodies SET seq = ? WHERE seq = ?", (tail, seq))
+    db.execute("UPDATE events SET seq = ? WHERE seq = ?", (tail, seq))
+    note(db, tail, "retried", "", now)
+
+
+def drop(db: sqlite3.Connection, message_id: str, now: float) -> Buried:
+    """Remove a dead letter or a waiting message for good; its history stays until it is purged.
+
+    The sender of a dead letter knows already; the sender of a waiting message gets its notice.
+    Raises MessageUnknown, MessageSettled.
+    """
+    seq, state = _standing(db, message_id)
+    match state:
+        case MessageState.QUEUED | MessageState.DEAD:
+            return _give_up(db, seq, "an operator dropped it", now, DROPPED)
+        case MessageState.LEASED:
+            raise MessageSettled(f"{message_id} is being delivered; wait until it is back in the queue, then repeat")
+        case _:
+            raise MessageSettled(f"{message_id} is {state} already; there is nothing to drop")
+
+
+def note(db: sqlite3.Connection, seq: int, event: str, detail: str, at: float) -> None:
+    """Add an event to a message's history; the same event with the same detail is counted, not repeated."""
+    db.execute(_EVENT, (seq, event, detail[:EVENT_DETAIL], at))
+
+
+def _give_up(db: sqlite3.Connection, seq: int, reason: str, now: float, state: str) -> Buried:
+    row = db.execute(f"SELECT {MESSAGE}, m.state {FROM} WHERE m.seq = ?", (seq,)).fetchone()
+    message, was_dead = to_message(row), row[MESSAGE_WIDTH] == MessageState.DEAD
+    db.execute(_SETTLE, (state, reason, now, seq))
+    note(db, seq, state, reason, now)
+    due = message.kind is Kind.MESSAGE and message.sender not in (OPERATOR, SYSTEM) and not was_dead
+    if not due:
+        return Buried(message, reason, None)
+    notice = _notice(message, reason, now)
+    insert(db, notice)
+    return Buried(message, reason, notice)
+
+
+def _notice(message: Message, reason: str, now: float) -> Message:
+    body = notice_text(message.id, message.recipient, reason)
+    draft = Draft(body, topic=message.topic, reply_to=message.id)
+    return accept(draft, SYSTEM, message.sender, hops=0, now=now, kind=Kind.NOTICE)
+
+
+def _standing(db: sqlite3.Connection, message_id: str) -> Row:
+    row: Row | None = db.execute("SELECT seq, state FROM messages WHERE id = ?", (message_id,)).fetchone()
+    if row is None:
+        raise MessageUnknown(f"no message has the id {message_id!r:.60}; ids are listed by: peerwake queue")
+    return row
+
+
+def _leased(db: sqlite3.Connection, message_id: str, fence: str | None) -> tuple[int, int]:
+    """Return seq and attempts of a message leased under `fence` (None: under any)."""
+    seq, state = _standing(db, message_id)
+    if state != MessageState.LEASED:
+        raise LeaseLost(f"{message_id} is {state}, not leased; nothing was changed")
+    held, attempts = db.execute("SELECT fence, attempts FROM messages WHERE seq = ?", (seq,)).fetchone()
+    if fence is not None and held != fence:
+        raise LeaseLost(f"{message_id} is leased to {held}, not to {fence}; nothing was changed")
+    return seq, attempts
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:g} h" if seconds >= 3600 else f"{seconds:g} s"

@@ -1,0 +1,153 @@
+"""The spool of a server: asynchronous, off the event loop, with one fsync for all who wait."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from transport.identity import Identity
+from transport.message import Message
+from transport.spool import accept, settle, upkeep, views
+from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
+from transport.spool.writer import Reader, Writer
+from transport.vocabulary import Stage
+
+PATIENCE_SECONDS: Final = 10.0
+
+
+class Spool:
+    """The queue in `state/spool.db`, used as `async with Spool(path) as spool`.
+
+    What writes returns after its fsync, or raises and has changed nothing: SpoolFull, SpoolFailed,
+    SpoolBusy (not begun within `patience` seconds), SpoolCorrupt, SpoolClosed; only SpoolUncertain
+    leaves it open. A caller cancelled in a write finds it done or not done, never half: after a
+    cancelled `lease` ask `leased`. Entering raises SpoolTooNew, SpoolCorrupt and the others.
+    """
+
+    def __init__(self, path: Path, *, patience: float = PATIENCE_SECONDS) -> None:
+        self.path = path
+        self._writer = Writer(path, patience)
+        self._reader = Reader(path, patience)
+        self._version = 0
+
+    async def __aenter__(self) -> Self:
+        await self._writer.start()
+        try:
+            await self._reader.start()
+            self._version = await self._writer.submit(views.data_version)
+        except BaseException:
+            await self._writer.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._reader.stop()
+        await self._writer.stop()
+
+    async def enqueue(self, message: Message, *, cap: int, hop_limit: int) -> Accepted:
+        """Accept a message: it is on disk when this returns. Raises SpoolCapped, HopLimitReached.
+
+        The first message of the same sender and idempotency key within 24 h is returned in its stead.
+        """
+        return await self._writer.submit(accept.enqueue, message, cap, hop_limit)
+
+    async def lease(self, recipient: Identity, fence: str, now: float) -> Lease | None:
+        """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already."""
+        return await self._writer.submit(settle.lease, recipient, fence, now)
+
+    async def stage(self, message_id: str, reached: Stage, now: float, *, fence: str | None = None) -> None:
+        """Write how far the hand-over of a leased message went; raises MessageUnknown, LeaseLost."""
+        await self._writer.submit(settle.stage, message_id, reached, now, fence)
+
+    async def consume(self, message_id: str, evidence: str, now: float, *, fence: str | None = None) -> bool:
+        """Settle a message whose receipt was seen; False if it was settled so before.
+
+        Raises MessageUnknown, LeaseLost, MessageSettled.
+        """
+        return await self._writer.submit(settle.consume, message_id, evidence, now, fence)
+
+    async def release(
+        self,
+        message_id: str,
+        reason: str,
+        now: float,
+        *,
+        not_before: float | None = None,
+        attempted: bool,
+        fence: str | None = None,
+    ) -> int:
+        """Put a leased message back to the head of its queue; returns its attempts so far.
+
+        Raises MessageUnknown, LeaseLost.
+        """
+        due = now if not_before is None else not_before
+        return await self._writer.submit(settle.release, message_id, reason, now, due, attempted, fence)
+
+    async def bury(self, message_id: str, reason: str, now: float, *, fence: str | None = None) -> Buried:
+        """Make a dead letter and queue the notice to its sender, in one transaction.
+
+        Raises MessageUnknown, LeaseLost, MessageSettled.
+        """
+        return await self._writer.submit(settle.bury, message_id, reason, now, fence)
+
+    async def expire(self, now: float, ttl: float) -> list[Buried]:
+        """Bury every message that has been waiting for more than `ttl` seconds."""
+        return await self._writer.submit(settle.expire, now, ttl)
+
+    async def retry(self, message_id: str, now: float) -> None:
+        """Put a dead letter to the tail of its queue with fresh attempts; raises MessageUnknown, MessageSettled."""
+        await self._writer.submit(settle.retry, message_id, now)
+
+    async def drop(self, message_id: str, now: float) -> Buried:
+        """Remove a dead letter or a waiting message for good; raises MessageUnknown, MessageSettled."""
+        return await self._writer.submit(settle.drop, message_id, now)
+
+    async def rename(self, old: Identity, new: Identity, now: float) -> int:
+        """Move what waits or is dead to another identity; returns how many; raises MessageSettled."""
+        return await self._writer.submit(upkeep.rename, old, new, now)
+
+    async def purge(self, older_than: float, now: float) -> int:
+        """Delete messages consumed or dropped before wall time `older_than`; returns how many."""
+        total = 0
+        while count := await self._writer.submit(upkeep.purge, older_than, now):
+            total += count
+        return total
+
+    async def leased(self, recipient: Identity) -> Lease | None:
+        """Return the lease of a recipient."""
+        return await self._reader.submit(views.leased, recipient)
+
+    async def all_leased(self) -> list[Lease]:
+        """Return every lease, oldest message first."""
+        return await self._reader.submit(views.all_leased)
+
+    async def waiting(self) -> dict[Identity, int]:
+        """Return the depth of every queue that is not empty."""
+        return await self._reader.submit(views.waiting)
+
+    async def depth(self, recipient: Identity) -> int:
+        """Return how many messages to a recipient are not settled."""
+        return await self._reader.submit(views.depth, recipient)
+
+    async def queue(self, recipient: Identity, now: float) -> QueueView:
+        """Return the queue of one identity at wall time `now`."""
+        return await self._reader.submit(views.queue, recipient, now)
+
+    async def next_due(self, recipient: Identity) -> float | None:
+        """Return the wall time from which the head can be leased; None when there is none or it is leased."""
+        return await self._reader.submit(views.next_due, recipient)
+
+    async def message(self, message_id: str) -> Record | None:
+        """Return everything known of a message with its history, None when no message has this id."""
+        return await self._reader.submit(views.message, message_id)
+
+    async def dead(self, recipient: Identity | None = None, limit: int = 100) -> list[Record]:
+        """Return the newest dead letters of a recipient, or of all, without their history."""
+        return await self._reader.submit(views.dead, recipient, limit)
+
+    async def changed_elsewhere(self) -> bool:
+        """Return whether another process has written since the last time this was asked."""
+        now = await self._writer.submit(views.data_version)
+        before, self._version = self._version, now
+        return before != now

@@ -1,0 +1,235 @@
+"""The spool for any process, one thread at a time, blocking: each call is one transaction on disk."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
+
+from transport.identity import Identity
+from transport.message import Message
+from transport.spool import accept, settle, upkeep, views
+from transport.spool.faults import SpoolUncertain, translated
+from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
+from transport.spool.schema import STEPS, open_database
+from transport.spool.turnstile import Turnstile
+from transport.vocabulary import Stage
+
+BUSY_SECONDS: Final = 5.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SpoolStore:
+    """The queue in `state/spool.db`.
+
+    A write returns after its fsync, or raises and has changed nothing: SpoolFull, SpoolFailed,
+    SpoolBusy (another process held the lock for `busy_seconds`), SpoolCorrupt. Only SpoolUncertain
+    leaves it open. Opening raises SpoolTooNew, SpoolCorrupt, SpoolFailed, SpoolFull, SpoolBusy.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS, thorough: bool = False) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        with translated(path):
+            self._turnstile = Turnstile(path.with_suffix(".lock"))
+            try:
+                with self._turnstile.held(busy_seconds):
+                    self._db = open_database(path, STEPS, thorough=thorough)
+                    self._version = self._data_version()
+            except BaseException:
+                self._turnstile.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the last one to close it folds the log into it."""
+        self._db.close()
+        self._turnstile.close()
+
+    def enqueue(self, message: Message, *, cap: int, hop_limit: int) -> Accepted:
+        """Accept a message: it is on disk when this returns. Raises SpoolCapped, HopLimitReached.
+
+        The first message of the same sender and idempotency key within 24 h is returned in its stead.
+        """
+        return self.write(accept.enqueue, message, cap, hop_limit)
+
+    def lease(self, recipient: Identity, fence: str, now: float) -> Lease | None:
+        """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already."""
+        return self.write(settle.lease, recipient, fence, now)
+
+    def stage(self, message_id: str, reached: Stage, now: float, *, fence: str | None = None) -> None:
+        """Write how far the hand-over of a leased message went; raises MessageUnknown, LeaseLost."""
+        self.write(settle.stage, message_id, reached, now, fence)
+
+    def consume(self, message_id: str, evidence: str, now: float, *, fence: str | None = None) -> bool:
+        """Settle a message whose receipt was seen; False if it was settled so before.
+
+        Raises MessageUnknown, LeaseLost, MessageSettled.
+        """
+        return self.write(settle.consume, message_id, evidence, now, fence)
+
+    def release(
+        self,
+        message_id: str,
+        reason: str,
+        now: float,
+        *,
+        not_before: float | None = None,
+        attempted: bool,
+        fence: str | None = None,
+    ) -> int:
+        """Put a leased message back to the head of its queue; returns its attempts so far.
+
+        Raises MessageUnknown, LeaseLost.
+        """
+        due = now if not_before is None else not_before
+        return self.write(settle.release, message_id, reason, now, due, attempted, fence)
+
+    def bury(self, message_id: str, reason: str, now: float, *, fence: str | None = None) -> Buried:
+        """Make a dead letter and queue the notice to its sender, in one transaction.
+
+        Raises MessageUnknown, LeaseLost, MessageSettled.
+        """
+        return self.write(settle.bury, message_id, reason, now, fence)
+
+    def expire(self, now: float, ttl: float) -> list[Buried]:
+        """Bury every message that has been waiting for more than `ttl` seconds."""
+        return self.write(settle.expire, now, ttl)
+
+    def retry(self, message_id: str, now: float) -> None:
+        """Put a dead letter to the tail of its queue with fresh attempts; raises MessageUnknown, MessageSettled."""
+        self.write(settle.retry, message_id, now)
+
+    def drop(self, message_id: str, now: float) -> Buried:
+        """Remove a dead letter or a waiting message for good; raises MessageUnknown, MessageSettled."""
+        return self.write(settle.drop, message_id, now)
+
+    def rename(self, old: Identity, new: Identity, now: float) -> int:
+        """Move what waits or is dead to another identity; returns how many; raises MessageSettled."""
+        return self.write(upkeep.rename, old, new, now)
+
+    def purge(self, older_than: float, now: float) -> int:
+        """Delete messages consumed or dropped before wall time `older_than`; returns how many."""
+        total = 0
+        while count := self.write(upkeep.purge, older_than, now):
+            total += count
+        return total
+
+    def leased(self, recipient: Identity) -> Lease | None:
+        """Return the lease of a recipient."""
+        return self.read(views.leased, recipient)
+
+    def all_leased(self) -> list[Lease]:
+        """Return every lease, oldest message first."""
+        return self.read(views.all_leased)
+
+    def waiting(self) -> dict[Identity, int]:
+        """Return the depth of every queue that is not empty."""
+        return self.read(views.waiting)
+
+    def depth(self, recipient: Identity) -> int:
+        """Return how many messages to a recipient are not settled."""
+        return self.read(views.depth, recipient)
+
+    def queue(self, recipient: Identity, now: float) -> QueueView:
+        """Return the queue of one identity at wall time `now`."""
+        return self.read(views.queue, recipient, now)
+
+    def next_due(self, recipient: Identity) -> float | None:
+        """Return the wall time from which the head can be leased; None when there is none or it is leased."""
+        return self.read(views.next_due, recipient)
+
+    def message(self, message_id: str) -> Record | None:
+        """Return everything known of a message with its history, None when no message has this id."""
+        return self.read(views.message, message_id)
+
+    def dead(self, recipient: Identity | None = None, limit: int = 100) -> list[Record]:
+        """Return the newest dead letters of a recipient, or of all, without their history."""
+        return self.read(views.dead, recipient, limit)
+
+    def changed_elsewhere(self) -> bool:
+        """Return whether another process (or connection) has written since the last time this was asked."""
+        with translated(self.path):
+            before, self._version = self._version, self._data_version()
+        return before != self._version
+
+    def write(self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` on the database as one transaction, alone in it over all processes."""
+        with self.held(self._busy_seconds), self.transaction() as db:
+            return function(db, *args, **kwargs)
+
+    def read(self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` on one snapshot of the database, beside any writer."""
+        with translated(self.path):
+            return snapshot(self._db, function, *args, **kwargs)
+
+    @contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Hold the lock of writers, waiting at most `seconds` for it; raises SpoolBusy."""
+        with translated(self.path), self._turnstile.held(seconds):
+            yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what is done inside, or nothing of it; the lock of writers is held."""
+        with translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._roll_back()
+                raise
+            self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            if error.sqlite_errorname.startswith("SQLITE_IOERR"):
+                self._forget(error)
+            raise
+
+    def _forget(self, cause: sqlite3.Error) -> None:
+        """Overwrite the frames of a commit that failed, lest recovery after a crash finds them whole."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"PRAGMA user_version = {len(STEPS)}")
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._roll_back()
+            raise SpoolUncertain(
+                f"{self.path}: the disk failed during the commit ({cause}); whether it was stored is unknown;"
+                " mend the disk, look with: peerwake queue; or repeat with the same idempotency key"
+            ) from cause
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _data_version(self) -> int:
+        return views.data_version(self._db)
+
+
+def snapshot(
+    db: sqlite3.Connection,
+    function: Callable[Concatenate[sqlite3.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run a function that only reads on one snapshot."""
+    db.execute("BEGIN")
+    try:
+        return function(db, *args, **kwargs)
+    finally:
+        db.execute("COMMIT")

@@ -1,0 +1,185 @@
+"""A thread that does blocking work for an event loop, in the order it was asked, many jobs at a time."""
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple
+
+import anyio
+
+from transport.spool.faults import SpoolBusy, SpoolClosed
+
+BATCH: Final = 128
+
+C = TypeVar("C")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call to make in the thread; begun or abandoned, never both."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    future: asyncio.Future[Any]
+    due: float
+    is_begun: bool = False
+    is_abandoned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The outcome of a job that raised."""
+
+    error: Exception
+
+
+class Worker(ABC, Generic[C]):
+    """Jobs on a context (a database) that lives in a thread of its own.
+
+    A job not begun `patience` seconds after it was asked for fails with SpoolBusy and is never done.
+    A caller that is cancelled finds its job done, or never begun; nothing in between.
+    """
+
+    def __init__(self, name: str, patience: float) -> None:
+        self._patience = patience
+        self._fresh: list[Job] = []
+        self._inbox: SimpleQueue[list[Job] | None] = SimpleQueue()
+        self._claims = threading.Lock()
+        self._asked: deque[Job] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._is_open = False
+
+    @abstractmethod
+    def open(self) -> C:
+        """Build the context, in the thread."""
+
+    @abstractmethod
+    def shut(self, context: C) -> None:
+        """Take the context down, in the thread."""
+
+    @abstractmethod
+    def serve(self, context: C, jobs: list[Job]) -> None:
+        """Do the jobs (and more that wait), and deliver their outcomes, in the thread."""
+
+    async def start(self) -> None:
+        """Start the thread and wait until the context is there; raises what building it raised."""
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._ended = asyncio.Event()
+        self._thread.start()
+        await self._ready
+        self._is_open = True
+
+    async def stop(self) -> None:
+        """Finish what was asked for before, then end the thread."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._hand_over()
+        self._inbox.put(None)
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def submit(self, function: Callable[[Any, *Ts], T], *args: *Ts) -> T:
+        """Have `function(context, *args)` called in the thread; return or raise what it does."""
+        if not self._is_open:
+            raise SpoolClosed("the spool is closed; nothing was stored; repeat when the server runs again")
+        future: asyncio.Future[T] = self._loop.create_future()
+        job = Job(function, args, future, self._loop.time() + self._patience)
+        self._asked.append(job)
+        if self._timer is None:
+            self._timer = self._loop.call_at(job.due, self._abandon)
+        if not self._fresh:
+            self._loop.call_soon(self._hand_over)
+        self._fresh.append(job)
+        return await future
+
+    def more(self) -> list[Job]:
+        """Return what else waits now."""
+        jobs: list[Job] = []
+        with suppress(Empty):
+            while len(jobs) < BATCH:
+                group = self._inbox.get_nowait()
+                if group is None:
+                    self._inbox.put(None)
+                    break
+                jobs += group
+        return jobs
+
+    def begin(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of the jobs that somebody still waits for; from now on they are done, come what may."""
+        with self._claims:
+            begun = [job for job in jobs if not job.is_abandoned and not job.future.cancelled()]
+            for job in begun:
+                job.is_begun = True
+        return begun
+
+    def is_awaited(self, jobs: Sequence[Job]) -> bool:
+        """Return whether somebody waits for any of the jobs."""
+        return any(not job.is_abandoned and not job.future.cancelled() for job in jobs)
+
+    def deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
+        """Hand the outcomes to the callers, all at once."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, jobs, outcomes)
+
+    def _run(self) -> None:
+        try:
+            context = self.open()
+        except Exception as error:
+            self._loop.call_soon_threadsafe(self._ready.set_exception, error)
+            return
+        self._loop.call_soon_threadsafe(self._ready.set_result, None)
+        try:
+            while (jobs := self._inbox.get()) is not None:
+                self.serve(context, jobs)
+        finally:
+            self.shut(context)
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _hand_over(self) -> None:
+        """Pass on what was asked for during one turn of the event loop, so that it is done together."""
+        if self._fresh:
+            self._inbox.put(self._fresh)
+            self._fresh = []
+
+    def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.future.done():
+                continue
+            if isinstance(outcome, Failed):
+                job.future.set_exception(outcome.error)
+            else:
+                job.future.set_result(outcome)
+        while self._asked and self._asked[0].future.done():
+            self._asked.popleft()
+
+    def _abandon(self) -> None:
+        """Fail the jobs that were not begun in time, and come back for the next one."""
+        now = self._loop.time()
+        with self._claims:
+            late = [job for job in self._asked if job.due <= now and not job.is_begun and not job.future.done()]
+            for job in late:
+                job.is_abandoned = True
+        for job in late:
+            job.future.set_exception(
+                SpoolBusy(
+                    f"the spool did not get to this in {self._patience:g} s; nothing was stored;"
+                    " another process may hold it, or the disk hangs: see peerwake doctor, then repeat"
+                )
+            )
+        self._asked = deque(job for job in self._asked if not job.future.done())
+        later = [job.due for job in self._asked if job.due > now]
+        due = min(later) if later else now + self._patience
+        self._timer = self._loop.call_at(due, self._abandon) if self._asked else None

@@ -1,0 +1,213 @@
+"""The only place that writes tmux arguments: argument lists, control-mode lines, formats and the exit hook."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+NOW_OPTION: Final = "@peerwake-now"
+STAMP_OPTION: Final = "@peerwake-stamp"
+EXIT_OPTION: Final = "@peerwake-exit"
+LOG_OPTION: Final = "@peerwake-log"
+STARTED_FORMAT: Final = "#{pid} #{pane_id} #{pane_pid}"
+FACTS_FORMAT: Final = (
+    "#{pane_dead} #{pane_in_mode} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height}"
+    " #{alternate_on} #{bracket_paste_flag}|#{pane_title}"
+)
+CLIENTS_FORMAT: Final = "#{client_control_mode} #{client_readonly} #{client_activity}"
+HELD: Final = "held"
+LIST_PANES: Final = (
+    "list-panes",
+    "-a",
+    "-F",
+    "#{session_name} #{pane_id} #{pane_pid} #{pane_dead} #{pane_current_command}",
+)
+LIST_CLIENTS: Final = (
+    "list-clients",
+    "-F",
+    "#{client_session} #{client_pid} #{client_control_mode} #{client_readonly} #{client_activity}",
+)
+
+ESCAPED: Final = str.maketrans(
+    {chr(code): f"\\{code:03o}" for code in (*range(1, 0x20), 0x7F)} | {char: f"\\{char}" for char in '\\"$~'}
+)
+"""What tmux's parser would not take literally between double quotes."""
+
+OPTIONS: Final = (
+    ("-s", "escape-time", "0"),
+    ("-s", "set-clipboard", "off"),
+    ("-s", NOW_OPTION, "%s"),
+    ("-s", STAMP_OPTION, "%Y-%m-%dT%H:%M:%S%z"),
+    ("-g", "update-environment", ""),
+    ("-g", "default-shell", "/bin/sh"),
+    ("-g", "default-command", ""),
+    ("-g", "status", "off"),
+    ("-g", "mouse", "off"),
+    ("-g", "set-titles", "off"),
+    ("-g", "bell-action", "none"),
+    ("-g", "visual-bell", "off"),
+    ("-g", "destroy-unattached", "off"),
+    ("-wg", "remain-on-exit", "on"),
+    ("-wg", "aggressive-resize", "off"),
+    ("-wg", "allow-rename", "off"),
+    ("-wg", "automatic-rename", "off"),
+    ("-wg", "monitor-activity", "off"),
+)
+SINCE_3_3: Final = (("-wg", "allow-passthrough", "off"),)
+
+
+def version_query(tmux: str) -> list[str]:
+    return [tmux, "-V"]
+
+
+def foreground_server(tmux: str, socket: Path) -> list[str]:
+    """A server that stays in the foreground, reads no configuration and starts without a session."""
+    return [tmux, "-u", "-f", "/dev/null", "-S", str(socket), "-D"]
+
+
+def client(tmux: str, socket: Path, *commands: Sequence[str]) -> list[str]:
+    """One client process that runs some commands in sequence and never starts a server."""
+    return [tmux, "-u", "-N", "-S", str(socket), *_sequence(commands)]
+
+
+def _sequence(commands: Iterable[Sequence[str]]) -> list[str]:
+    """Join commands; an argument that ends with `;` would otherwise end its command."""
+    words: list[str] = []
+    for command in commands:
+        if words:
+            words.append(";")
+        words += [word[:-1] + "\\;" if word.endswith(";") else word for word in command]
+    return words
+
+
+def set_up(
+    *,
+    session: str,
+    argv: Sequence[str],
+    size: tuple[int, int],
+    terminal: str,
+    history: int,
+    passthrough: bool,
+    exit_hook: str | None,
+    pane_log: Path | None,
+    pane_log_bytes: int,
+) -> list[list[str]]:
+    """The commands that configure a new server and create its session, in one sequence.
+
+    The session takes the working directory of the client that runs them; `argv` never meets a shell.
+    """
+    options = (*OPTIONS, *(SINCE_3_3 if passthrough else ()))
+    commands = [["set-option", scope, name, value] for scope, name, value in options]
+    commands.append(["set-option", "-s", "default-terminal", terminal])
+    commands.append(["set-option", "-g", "history-limit", str(history)])
+    if exit_hook is not None:
+        commands.append(["set-option", "-s", EXIT_OPTION, exit_hook])
+        commands.append(["set-hook", "-g", "pane-died", _died_hook()])
+    new = ["new-session", "-d", "-P", "-F", STARTED_FORMAT, "-s", session, "-x", str(size[0]), "-y", str(size[1])]
+    commands.append([*new, "--", *_without_shell(argv)])
+    if pane_log is not None:
+        commands.append(["set-option", "-s", LOG_OPTION, shlex.quote(str(pane_log))])
+        keep = f"exec head -c {pane_log_bytes} >>#{{{LOG_OPTION}}}"
+        commands.append(["pipe-pane", "-t", f"={session}:", keep])
+    # tmux 3.3a crashes when a session is created while window-size is already manual.
+    commands.append(["set-option", "-wg", "window-size", "manual"])
+    commands.append(["set-option", "-s", "exit-empty", "on"])
+    return commands
+
+
+def _without_shell(argv: Sequence[str]) -> list[str]:
+    """tmux hands a single word to a shell, so a single word gets a company."""
+    return list(argv) if len(argv) > 1 else ["/usr/bin/env", *argv]
+
+
+def _died_hook() -> str:
+    """Run the exit script with `ts`, `status` and `signal` set, then end the server by tmux itself."""
+    script = f"ts=#{{T:{STAMP_OPTION}}} status=#{{pane_dead_status}} signal=#{{pane_dead_signal}}; #{{{EXIT_OPTION}}}"
+    return f"{line('run-shell', script)} ; kill-server"
+
+
+def exit_script(log: Path, identity: str) -> str:
+    """A script of shell builtins that appends one logfmt line about the dead pane to `log`."""
+    layout = "ts=%s ev=session-exit identity=%s dead_status=%s dead_signal=%s\\n"
+    values = f'"$ts" {shlex.quote(identity)} "$status" "$signal"'
+    return f"umask 077; printf '{layout}' {values} >>{shlex.quote(str(log))}"
+
+
+def kill_server() -> list[str]:
+    return ["kill-server"]
+
+
+def attach_control(tmux: str, socket: Path, session: str) -> list[str]:
+    """A control client that neither resizes the session nor receives its output."""
+    attach = ["attach-session", "-t", f"={session}", "-f", "ignore-size,no-output"]
+    return [tmux, "-u", "-N", "-S", str(socket), "-C", *attach]
+
+
+def attach_terminal(tmux: str, socket: Path, session: str) -> list[str]:
+    """A person's terminal on the session."""
+    return [tmux, "-u", "-N", "-S", str(socket), "attach-session", "-t", f"={session}"]
+
+
+def quote(word: str) -> str:
+    """Return one word that tmux's command parser takes literally, on one line.
+
+    Raises ValueError for NUL, which no command line can hold.
+    """
+    if "\0" in word:
+        raise ValueError("a tmux command cannot hold NUL")
+    return f'"{word.translate(ESCAPED)}"'
+
+
+def line(*words: str) -> str:
+    """One command as a line for the control client."""
+    return " ".join([words[0], *(quote(word) for word in words[1:])])
+
+
+def say(text: str) -> str:
+    """Print a plain token of letters and digits, to find the end of a batch."""
+    return line("display-message", "-p", text)
+
+
+def capture(pane: str) -> str:
+    return line("capture-pane", "-p", "-e", "-t", pane)
+
+
+def facts(pane: str) -> str:
+    return line("display-message", "-p", "-t", pane, FACTS_FORMAT)
+
+
+def clients() -> str:
+    return line("list-clients", "-F", CLIENTS_FORMAT)
+
+
+def set_buffer(name: str, text: str) -> str:
+    return line("set-buffer", "-b", name, "--", text)
+
+
+def delete_buffer(name: str) -> str:
+    return line("delete-buffer", "-b", name)
+
+
+def paste_buffer(name: str, pane: str, before: int) -> str:
+    """Paste with bracketed-paste marks and line ends as they are, unless the pane changed or it is too late."""
+    return _only_if(line("paste-buffer", "-p", "-r", "-d", "-b", name, "-t", pane), pane, before)
+
+
+def send_keys(keys: Sequence[str], pane: str, before: int) -> str:
+    """Press keys by tmux's names, unless the pane changed or it is too late."""
+    return _only_if(line("send-keys", "-t", pane, *keys), pane, before)
+
+
+def leave_mode(pane: str) -> str:
+    return line("if-shell", "-F", "-t", pane, "#{pane_in_mode}", line("send-keys", "-t", pane, "-X", "cancel"))
+
+
+def _only_if(command: str, pane: str, before: int) -> str:
+    """Run `command` only if the pane lives, is in no mode, and the clock is before `before` (epoch seconds).
+
+    A stopped server runs what waits in its pipe when it goes on; by then nobody expects these keys.
+    """
+    alive = "#{&&:#{==:#{pane_dead},0},#{==:#{pane_in_mode},0}}"
+    timely = f"#{{e|<:#{{T:{NOW_OPTION}}},{before}}}"
+    otherwise = line("display-message", "-p", "-t", pane, f"{HELD} #{{pane_dead}} #{{pane_in_mode}}")
+    return line("if-shell", "-F", "-t", pane, f"#{{&&:{alive},{timely}}}", command, otherwise)

@@ -1,0 +1,216 @@
+"""A persistent control client of one tmux server: a round trip costs microseconds, and tells unknown from gone."""
+
+import fcntl
+import os
+import secrets
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from transport.clock import Clock
+from transport.errors import PeerwakeError
+from transport.files import LockHeld
+from transport.process import ProcessId, start_piped
+from transport.tmux import commands
+from transport.tmux.parser import Block, Exit, Garbled, Parser
+
+DEADLINE: Final = 5.0
+DEATH_SECONDS: Final = 0.2
+CHUNK: Final = 1 << 16
+CLIENT_ENV: Final = {"PATH": os.defpath, "TERM": "dumb"}
+
+
+class TmuxUnknown(PeerwakeError):
+    """The question got no answer: the session is neither alive nor dead, nothing may be decided."""
+
+    code = "tmux-unknown"
+
+
+class TmuxGone(PeerwakeError):
+    """The server, session or pane certainly does not exist any more."""
+
+    code = "tmux-gone"
+
+
+class TmuxRefused(PeerwakeError):
+    """tmux understood the command and refused it; the text is its own."""
+
+    code = "tmux-refused"
+
+
+class ControlClient:
+    """One `tmux -C` client, opened at the first command and again after it was closed.
+
+    Commands are run one batch at a time. With `lock`, the open client holds that file's kernel lock,
+    and so does its child until it is gone, also after a crash of ours.
+    """
+
+    def __init__(
+        self, *, tmux: str, socket: Path, session: str, server: ProcessId, clock: Clock, lock: Path | None = None
+    ) -> None:
+        self.socket = socket
+        self.session = session
+        self.server = server
+        self.last_used = clock.monotonic()
+        self._tmux = tmux
+        self._clock = clock
+        self._lock_path = lock
+        self._lock_fd: int | None = None
+        self._turn = anyio.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._parser = Parser()
+        self._farewell = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self._child is not None
+
+    @property
+    def is_in_use(self) -> bool:
+        return self._turn.locked()
+
+    async def command(self, *words: str, deadline: float = DEADLINE) -> list[str]:
+        """Run one command and return the lines it printed.
+
+        Raises TmuxUnknown (no answer in `deadline` seconds), TmuxGone, TmuxRefused, LockHeld.
+        """
+        blocks = await self.batch([commands.line(*words)], deadline=deadline)
+        return [line for block in blocks for line in block.lines]
+
+    async def batch(self, lines: Sequence[str], *, deadline: float = DEADLINE) -> list[Block]:
+        """Run command lines in one round trip; one block each, one more for what an `if-shell` ran.
+
+        Raises TmuxUnknown, TmuxGone, TmuxRefused (the first refusal; the others did run), LockHeld.
+        """
+        try:
+            with anyio.fail_after(deadline):
+                async with self._turn:
+                    blocks = await self._exchange(lines)
+        except TimeoutError:
+            raise TmuxUnknown(f"tmux on {self.socket} gave no answer in {deadline:g} s") from None
+        for block in blocks:
+            if not block.ok:
+                raise _refusal(" ".join(block.lines))
+        return blocks
+
+    async def aclose(self) -> None:
+        """End the client and free the lock; the session lives on."""
+        async with self._turn:
+            self._drop()
+
+    async def _exchange(self, lines: Sequence[str]) -> list[Block]:
+        self.last_used = self._clock.monotonic()
+        try:
+            if self._child is None:
+                await self._open()
+            return await self._ask(lines)
+        except Garbled as error:
+            self._drop()
+            raise TmuxUnknown(f"tmux on {self.socket} answered nonsense: {error}") from error
+        except BaseException:
+            self._drop()
+            raise
+        finally:
+            self.last_used = self._clock.monotonic()
+
+    async def _open(self) -> None:
+        if not self.server.is_alive():
+            raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) is dead")
+        self._hold_lock()
+        inherit = () if self._lock_fd is None else (self._lock_fd,)
+        argv = commands.attach_control(self._tmux, self.socket, self.session)
+        self._parser = Parser()
+        self._farewell = ""
+        with anyio.CancelScope(shield=True):
+            child = await anyio.to_thread.run_sync(lambda: start_piped(argv, env=CLIENT_ENV, inherit=inherit))
+        self._child = child
+        for pipe in (child.stdin, child.stdout):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+        await self._ask([])
+
+    def _hold_lock(self) -> None:
+        if self._lock_path is None or self._lock_fd is not None:
+            return
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise LockHeld(f"{self._lock_path} is held: somebody else delivers to {self.session}") from error
+        self._lock_fd = descriptor
+
+    async def _ask(self, lines: Sequence[str]) -> list[Block]:
+        token = "end" + secrets.token_hex(6)
+        await self._write("".join(f"{line}\n" for line in (*lines, commands.say(token))).encode())
+        blocks: list[Block] = []
+        while not blocks or blocks[-1].lines != (token,):
+            blocks += await self._read()
+        return blocks[:-1]
+
+    async def _write(self, data: bytes) -> None:
+        assert self._child is not None and self._child.stdin is not None
+        descriptor = self._child.stdin.fileno()
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(descriptor, view) :]
+            except BlockingIOError:
+                await anyio.wait_writable(descriptor)
+            except BrokenPipeError:
+                await self._ended()
+
+    async def _read(self) -> list[Block]:
+        assert self._child is not None and self._child.stdout is not None
+        descriptor = self._child.stdout.fileno()
+        while True:
+            try:
+                data = os.read(descriptor, CHUNK)
+                break
+            except BlockingIOError:
+                await anyio.wait_readable(descriptor)
+        if not data:
+            await self._ended()
+        blocks: list[Block] = []
+        for item in self._parser.feed(data):
+            if isinstance(item, Exit):
+                self._farewell = item.reason or self._farewell
+            else:
+                blocks += [item] if item.asked else []
+                self._farewell = self._farewell if item.ok else " ".join(item.lines)
+        return blocks
+
+    async def _ended(self) -> None:
+        """The client ended: say whether that is known to be the session's end; always raises."""
+        waited = 0.0
+        while self.server.is_alive() and waited < DEATH_SECONDS:
+            await anyio.sleep(0.005)
+            waited += 0.005
+        if not self.server.is_alive():
+            raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) died")
+        if "can't find session" in self._farewell or "no sessions" in self._farewell:
+            raise TmuxGone(f"tmux on {self.socket}: {self._farewell}")
+        raise TmuxUnknown(f"the control client of {self.session} ended: {self._farewell or 'no reason given'}")
+
+    def _drop(self) -> None:
+        """Close the pipes, end the child (ours, at once) and free the lock."""
+        child, self._child = self._child, None
+        if child is not None:
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+            child.kill()
+            child.wait()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+
+def _refusal(text: str) -> PeerwakeError:
+    if text.startswith(("can't find pane", "can't find session", "can't find window")):
+        return TmuxGone(f"tmux: {text}")
+    return TmuxRefused(f"tmux: {text}")

@@ -1,0 +1,253 @@
+"""One tmux server per identity: start it, know it by pid and start time, end it, notice its death."""
+
+import json
+import os
+import signal
+import socket as sockets
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from transport.clock import Clock, SystemClock
+from transport.errors import InvalidInput, PeerwakeError
+from transport.paths import check_socket_path
+from transport.process import DeadlinePassed, ProcessId, group, identify, run, terminate
+from transport.tmux import commands
+from transport.tmux.control import CLIENT_ENV, TmuxUnknown
+from transport.tmux.program import find_tmux, terminal_name, version
+
+LAUNCHER: Final = Path(__file__).with_name("launcher.py")
+HISTORY_LINES: Final = 5_000
+PANE_LOG_BYTES: Final = 8 << 20
+HANGUP_SECONDS: Final = 1.0
+
+
+class ServerRunning(PeerwakeError):
+    """A live tmux server answers on the socket; it is never replaced, the caller adopts or ends it."""
+
+    code = "tmux-running"
+
+
+class StartFailed(PeerwakeError):
+    """tmux could not be started; the text says why."""
+
+    code = "tmux-start-failed"
+
+
+class AgentExited(PeerwakeError):
+    """The agent's program ended as soon as it was started; the user mends its installation or arguments."""
+
+    code = "agent-exited"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What a session is to be: `env` is complete (nothing else is inherited), sizes are in cells.
+
+    `exit_hook` is a script of shell builtins (see `commands.exit_script`) run with `ts`, `status` and
+    `signal` set when the agent ends, after which the server ends; without it a dead pane stays.
+    `pane_log` gets the pane's first 8 MiB of output.
+    """
+
+    socket: Path
+    session: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    width: int = 200
+    height: int = 50
+    exit_hook: str | None = None
+    pane_log: Path | None = None
+    scope: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A new session: its server, its pane's id and the agent's process."""
+
+    tmux: ProcessId
+    pane_id: str
+    pane: ProcessId
+
+
+async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = None) -> Started:
+    """Start a tmux server with one session that runs `spec.argv`, without a shell, in `deadline` seconds.
+
+    Raises TmuxMissing, TmuxTooOld, RootUnusable (socket path), ServerRunning, StartFailed, AgentExited.
+    Whatever was started is ended again when it fails.
+    """
+    clock = clock or SystemClock()
+    _check(spec)
+    tmux = await anyio.to_thread.run_sync(find_tmux)
+    if answers(spec.socket):
+        raise ServerRunning(f"a tmux server runs on {spec.socket}; stop that session first")
+    _remove(spec.socket)
+    server: ProcessId | None = None
+    try:
+        with anyio.fail_after(deadline):
+            server = await anyio.to_thread.run_sync(lambda: _launch(tmux, spec, deadline))
+            while not answers(spec.socket):
+                if not server.is_alive():
+                    raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
+                await clock.sleep(0.001)
+            return await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, deadline))
+    except BaseException as error:
+        if server is not None:
+            terminate(server, signal.SIGKILL)
+            _remove(spec.socket)
+        if isinstance(error, (TimeoutError, DeadlinePassed)):
+            raise StartFailed(f"tmux did not start {spec.session} in {deadline:g} s") from error
+        raise
+
+
+def _check(spec: ServerSpec) -> None:
+    check_socket_path(spec.socket)
+    if not spec.argv or any("\0" in word for word in (*spec.argv, *spec.env, *spec.env.values())):
+        raise InvalidInput("argv", "a command needs at least one word, and no word may hold NUL")
+    if len(spec.argv) == 1 and "=" in spec.argv[0]:
+        raise InvalidInput("argv", f"{spec.argv[0]!r:.80} holds '='; give it a path without one")
+
+
+def answers(socket: Path) -> bool:
+    """Say whether a process listens on the socket; a stopped server counts as listening.
+
+    Raises TmuxUnknown when that cannot be found out.
+    """
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise TmuxUnknown(f"cannot look at {socket}: {error.strerror}") from error
+        return True
+
+
+def _remove(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
+
+
+def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
+    """Start the server process and return it; blocking."""
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
+    argv = [*_scope(spec), *launcher]
+    job = {"argv": commands.foreground_server(tmux, spec.socket), "env": dict(spec.env), "cwd": str(spec.cwd)}
+    spec.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    done = run(argv, deadline=deadline, stdin=json.dumps(job).encode())
+    if done.status and spec.scope:
+        done = run(launcher, deadline=deadline, stdin=json.dumps(job).encode())
+    if done.status:
+        raise StartFailed(f"tmux could not be started: {done.stderr.strip()[-300:]}")
+    server = identify(int(done.stdout))
+    if server is None:
+        raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
+    return server
+
+
+def _scope(spec: ServerSpec) -> list[str]:
+    """Put the server into a systemd scope of its own, where a user manager runs."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not spec.scope or not runtime or not (Path(runtime) / "systemd" / "private").exists():
+        return []
+    return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
+
+
+def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
+    """Configure the server and create its session; blocking."""
+    steps = commands.set_up(
+        session=spec.session,
+        argv=spec.argv,
+        size=(spec.width, spec.height),
+        terminal=terminal_name(),
+        history=HISTORY_LINES,
+        passthrough=version(tmux) >= (3, 3),
+        exit_hook=spec.exit_hook,
+        pane_log=spec.pane_log,
+        pane_log_bytes=PANE_LOG_BYTES,
+    )
+    if spec.pane_log is not None and spec.pane_log.exists():
+        spec.pane_log.replace(spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
+    done = run(commands.client(tmux, spec.socket, *steps), deadline=deadline, env=spec.env, cwd=spec.cwd)
+    found = done.stdout.split()
+    if len(found) < 3:
+        raise StartFailed(f"tmux refused to create {spec.session}: {done.stderr.strip()[-300:] or 'no reason given'}")
+    server, pane = identify(int(found[0])), identify(int(found[2]))
+    if server is None or pane is None:
+        raise AgentExited(f"{spec.argv[0]} ended at once; try it in {spec.cwd} by hand")
+    return Started(server, found[1], pane)
+
+
+async def kill(
+    socket: Path,
+    server: ProcessId,
+    deadline: float = 5.0,
+    *,
+    pane: ProcessId | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """End a server deliberately (no exit line is written) and what is left of its pane's process group.
+
+    tmux is asked first; after `deadline` seconds exactly this process gets SIGKILL. Raises TmuxUnknown
+    should it survive even that.
+    """
+    clock = clock or SystemClock()
+    agents = await anyio.to_thread.run_sync(lambda: () if pane is None else group(pane.pid))
+    if server.is_alive():
+        await anyio.to_thread.run_sync(lambda: _ask_to_end(socket, server, deadline))
+        if not await _gone_within(server, deadline, clock):
+            terminate(server, signal.SIGKILL)
+            if not await _gone_within(server, deadline, clock):
+                raise TmuxUnknown(f"tmux server {server.pid} on {socket} does not die")
+    await _end_all(agents, clock)
+    if not answers(socket):
+        _remove(socket)
+
+
+def _ask_to_end(socket: Path, server: ProcessId, deadline: float) -> None:
+    try:
+        run(commands.client(find_tmux(), socket, commands.kill_server()), deadline=deadline, env=CLIENT_ENV)
+    except DeadlinePassed:
+        terminate(server, signal.SIGKILL)
+
+
+async def _end_all(processes: Iterable[ProcessId], clock: Clock) -> None:
+    """Give processes a second after their terminal's hangup, then SIGKILL to exactly these."""
+    until = clock.monotonic() + HANGUP_SECONDS
+    left = [process for process in processes if process.is_alive()]
+    while left and clock.monotonic() < until:
+        await clock.sleep(0.01)
+        left = [process for process in left if process.is_alive()]
+    for process in left:
+        terminate(process, signal.SIGKILL)
+
+
+async def _gone_within(process: ProcessId, seconds: float, clock: Clock) -> bool:
+    with anyio.move_on_after(seconds):
+        await wait_dead(process, clock=clock)
+    return not process.is_alive()
+
+
+async def wait_dead(process: ProcessId, *, clock: Clock | None = None) -> None:
+    """Return as soon as exactly this process is dead; costs nothing while it lives (Linux)."""
+    clock = clock or SystemClock()
+    if not hasattr(os, "pidfd_open"):
+        while process.is_alive():
+            await clock.sleep(0.05)
+        return
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if process.is_alive():
+            await anyio.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
