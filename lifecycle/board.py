@@ -1,0 +1,111 @@
+"""What the server knows right now of each identity and message, and who waits to hear of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import anyio
+
+from transport.identity import Identity
+from transport.vocabulary import Hold, MessageState
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Why an identity's head waits (None: nothing waits, or it is being handed over)."""
+
+    hold: Hold | None = None
+    detail: str | None = None
+    is_handing_over: bool = False
+    is_booting: bool = False
+
+
+IDLE = Status()
+
+
+class Watch:
+    """One caller waiting for one message; `changed` is renewed on every piece of news."""
+
+    def __init__(self, message_id: str, identity: Identity) -> None:
+        self.message_id = message_id
+        self.identity = identity
+        self.outcome: MessageState | None = None
+        self.reason: str | None = None
+        self.woke = False
+        self.changed = anyio.Event()
+
+    def notify(self) -> None:
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+class Board:
+    """Statuses and watches; used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._status: dict[Identity, Status] = {}
+        self._watches: dict[Identity, list[Watch]] = {}
+        self._on_send: dict[Identity, Callable[[], None]] = {}
+
+    def status(self, identity: Identity) -> Status:
+        return self._status.get(identity, IDLE)
+
+    def update(self, identity: Identity, **changes: Hold | str | bool | None) -> None:
+        """Change a status and tell those who wait for this identity's messages."""
+        before = self.status(identity)
+        after = replace(before, **changes)  # type: ignore[arg-type]
+        if after == before:
+            return
+        if after == IDLE:
+            self._status.pop(identity, None)
+        else:
+            self._status[identity] = after
+        self._notify(identity)
+
+    def clear(self, identity: Identity) -> None:
+        """Forget what held an identity up."""
+        self.update(identity, hold=None, detail=None, is_handing_over=False, is_booting=False)
+
+    def woke(self, identity: Identity) -> None:
+        """Record for all who wait that their recipient's session was started for them."""
+        for watch in self._watches.get(identity, ()):
+            watch.woke = True
+
+    def settle(self, identity: Identity, message_id: str, outcome: MessageState, reason: str | None) -> None:
+        """Tell who waits for one message how it ended."""
+        for watch in self._watches.get(identity, ()):
+            if watch.message_id == message_id:
+                watch.outcome = outcome
+                watch.reason = reason
+        self._notify(identity)
+
+    def sent(self, sender: Identity) -> None:
+        """Tell who listens that this identity sent a message."""
+        if listener := self._on_send.get(sender):
+            listener()
+
+    @contextmanager
+    def on_send(self, sender: Identity, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` after each message this identity sends."""
+        self._on_send[sender] = listener
+        try:
+            yield
+        finally:
+            del self._on_send[sender]
+
+    @contextmanager
+    def watch(self, message_id: str, identity: Identity) -> Iterator[Watch]:
+        """Watch one message; open it before the message can be settled."""
+        watch = Watch(message_id, identity)
+        self._watches.setdefault(identity, []).append(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[identity]
+            watches.remove(watch)
+            if not watches:
+                del self._watches[identity]
+
+    def _notify(self, identity: Identity) -> None:
+        for watch in self._watches.get(identity, ()):
+            watch.notify()

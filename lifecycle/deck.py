@@ -1,0 +1,55 @@
+"""What every drain of a host shares, and the text a message becomes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from lifecycle.board import Board
+from lifecycle.crashes import Crashes
+from lifecycle.flags import Flags
+from lifecycle.initial import InitialPrompt
+from lifecycle.limits import Limits
+from lifecycle.resolve import Resolver
+from lifecycle.session import Session, Sessions
+from lifecycle.settle import Settler
+from lifecycle.terminals import Terminals
+from lifecycle.wake import Waker
+from transport.clock import Clock
+from transport.envelope import place_body, render
+from transport.identity import SYSTEM, Identity
+from transport.message import Message
+from transport.spool.spool import Spool
+from transport.vocabulary import Intelligence
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """What every drain of a host shares."""
+
+    spool: Spool
+    board: Board
+    resolver: Resolver
+    sessions: Sessions
+    terminals: Terminals
+    waker: Waker
+    settler: Settler
+    flags: Flags
+    crashes: Crashes
+    clock: Clock
+    limits: Limits
+    initial: InitialPrompt
+
+    async def text(self, session: Session, message: Message) -> str:
+        """Return the envelope of a message; a long body is put into a file first. Raises OSError."""
+        runtime = self.waker.table.get(session.identity.runtime)
+        inbox = Path(session.cwd) / ".peerwake" / "inbox"
+        limit = runtime.inline_bytes or self.limits.inline_bytes
+        body_file = await anyio.to_thread.run_sync(place_body, message, inbox, limit)
+        return render(message, intelligence=self._intelligence(message.sender), body_file=body_file)
+
+    def _intelligence(self, sender: Identity) -> Intelligence:
+        profile = self.resolver.registry.get(sender.personality)
+        if profile is not None:
+            return profile.intelligence
+        return Intelligence.ABSENT if sender == SYSTEM else Intelligence.NATURAL

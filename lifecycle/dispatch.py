@@ -1,0 +1,120 @@
+"""Send: resolve, refuse or accept durably, and answer with the evidence there is."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+
+from lifecycle.board import Board, Watch
+from lifecycle.limits import Limits
+from lifecycle.requests import DeadLetter, SendRequest, SendResult
+from lifecycle.resolve import RateLimit, Resolver
+from lifecycle.states import SendStatus
+from transport.clock import Clock, iso
+from transport.errors import InvalidInput
+from transport.identity import Identity
+from transport.message import Message, accept
+from transport.profile import Profile
+from transport.spool.records import Accepted
+from transport.spool.spool import Spool
+from transport.vocabulary import Hold, MessageState, WakePolicy
+
+Progress = Callable[[str], Awaitable[None]]
+PROGRESS = frozenset({Hold.WAKING, Hold.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """Accepts messages; `kick` tells the drain of an identity that there is one.
+
+    `is_supervised` tells whether this process, or another that notices by itself, delivers.
+    """
+
+    resolver: Resolver
+    spool: Spool
+    board: Board
+    limits: Limits
+    clock: Clock
+    rate: RateLimit
+    kick: Callable[[Identity], None]
+    is_supervised: Callable[[], bool]
+
+    async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
+        """Accept one message and wait for its receipt while progress is under way.
+
+        Raises a Refused, InvalidInput, or an error of the spool; then nothing was accepted.
+        """
+        wait = self._wait_seconds(request.wait_seconds)
+        profile, recipient = self.resolver.identity(request.personality, request.runtime)
+        self.resolver.refuse_self(sender, recipient)
+        self.resolver.refuse_unwakeable(recipient)
+        self.rate.take(sender)
+        message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
+        with self.board.watch(message.id, recipient) as watch:
+            accepted = await self.spool.enqueue(message, cap=self.limits.queue_cap, hop_limit=self.limits.hop_limit)
+            self.kick(recipient)
+            self.board.sent(sender)
+            if accepted.duplicate:
+                watch.message_id = accepted.message.id
+                await self._catch_up(watch)
+            if wait > 0:
+                await self._await_receipt(watch, accepted, profile, wait, request.wait_seconds is not None, progress)
+            return self._result(accepted, profile, watch)
+
+    def _wait_seconds(self, asked: float | None) -> float:
+        if asked is None:
+            return self.limits.wait_seconds
+        if not 0 <= asked <= self.limits.wait_max_seconds:
+            raise InvalidInput("wait_seconds", f"{asked:g} is not between 0 and {self.limits.wait_max_seconds:g}")
+        return asked
+
+    async def _catch_up(self, watch: Watch) -> None:
+        record = await self.spool.message(watch.message_id)
+        if record is not None and record.state in (MessageState.CONSUMED, MessageState.DEAD):
+            watch.outcome = record.state
+            watch.reason = record.reason
+
+    async def _await_receipt(
+        self, watch: Watch, accepted: Accepted, profile: Profile, wait: float, explicit: bool, progress: Progress | None
+    ) -> None:
+        told: str | None = None
+        with anyio.move_on_after(wait):
+            while watch.outcome is None:
+                changed = watch.changed
+                reason = self._reason(watch.identity, accepted, profile)
+                if not explicit and reason not in PROGRESS:
+                    return
+                if progress is not None and reason != told:
+                    told = reason
+                    await progress(f"{watch.identity.personality}: {reason}")
+                await changed.wait()
+
+    def _reason(self, identity: Identity, accepted: Accepted, profile: Profile) -> Hold:
+        status = self.board.status(identity)
+        if not self.is_supervised():
+            return Hold.NO_SUPERVISOR
+        if profile.wake_policy is WakePolicy.EPHEMERAL:
+            return Hold.EPHEMERAL
+        if status.hold is not None:
+            return status.hold
+        return Hold.BUSY if accepted.depth > 1 else Hold.WAKING
+
+    def _result(self, accepted: Accepted, profile: Profile, watch: Watch) -> SendResult:
+        message: Message = accepted.message
+        if watch.outcome is MessageState.DEAD:
+            raise DeadLetter(f"{message.id} was given up: {watch.reason}; see: peerwake queue show {message.id}")
+        delivered = watch.outcome is MessageState.CONSUMED
+        reason = watch.reason if watch.outcome is not None else self._reason(watch.identity, accepted, profile)
+        return SendResult(
+            message_id=message.id,
+            status=SendStatus.DELIVERED if delivered else SendStatus.QUEUED,
+            personality=message.recipient.personality,
+            runtime=message.recipient.runtime,
+            host=profile.host,
+            woke=watch.woke,
+            queue_depth=max(accepted.depth - 1, 0) if delivered else accepted.depth,
+            reason=None if delivered else reason,
+            at=iso(self.clock.wall()),
+            removed_controls=message.removed_controls,
+            duplicate=accepted.duplicate,
+        )

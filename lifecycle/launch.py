@@ -1,0 +1,130 @@
+"""Start a client in a tmux server of its own, with the record written before the process exists."""
+
+import secrets
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from lifecycle.environment import session_environment
+from lifecycle.runtimes.base import LaunchSpec, Runtime
+from lifecycle.session import Session, Sessions
+from lifecycle.states import Mode
+from transport.clock import Clock
+from transport.errors import PeerwakeError
+from transport.identity import Identity
+from transport.paths import Root
+from transport.profile import Profile
+from transport.tmux.commands import exit_script
+from transport.tmux.server import ServerSpec, Started, start
+
+START_SECONDS: Final = 15.0
+PLACES: Final = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "PEERWAKE_TRANSCRIPT")
+
+
+class RuntimeMissing(PeerwakeError):
+    """The client of this runtime is not installed where the session would look for it."""
+
+    code = "runtime-missing"
+
+
+class DirectoryGone(PeerwakeError):
+    """The peer's working directory is not there."""
+
+    code = "directory-gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """Starts sessions; `operator` is the environment of the operator, `credential` proves an identity."""
+
+    root: Root
+    clock: Clock
+    sessions: Sessions
+    operator: Mapping[str, str]
+    credential: Callable[[Identity], str]
+    scope: bool
+
+    async def start(
+        self, profile: Profile, runtime: Runtime, mode: Mode, *, session_ref: str | None = None, task: str | None = None
+    ) -> Session:
+        """Start a session and return its record; the client is not ready yet.
+
+        Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid or an error of tmux;
+        then there is no session and no record.
+        """
+        identity = Identity(runtime.name, profile.name)
+        cwd = Path(profile.cwd)
+        if not await anyio.to_thread.run_sync(cwd.is_dir):
+            raise DirectoryGone(f"{cwd}, the directory of {profile.name}, is not there; restore it or remove the peer")
+        session = Session(
+            identity=identity,
+            host=profile.host,
+            tenant_id=profile.tenant_id,
+            cwd=str(cwd),
+            fence=secrets.token_hex(8),
+            woke_at=self.clock.wall(),
+            mode=mode,
+            session_id=str(uuid.uuid4()),
+            session_ref=session_ref,
+            task=task,
+        )
+        spec = await anyio.to_thread.run_sync(self._server, runtime, session)
+        session = replace(session, client_env={name: spec.env[name] for name in PLACES if name in spec.env})
+        await anyio.to_thread.run_sync(self.sessions.save, session)
+        try:
+            started: Started = await start(spec, START_SECONDS)
+        except BaseException:
+            self.sessions.remove(identity)
+            raise
+        return await anyio.to_thread.run_sync(
+            lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
+        )
+
+    def launch_spec(self, session: Session) -> LaunchSpec:
+        """Return the facts a runtime's command line and environment are made of."""
+        return LaunchSpec(
+            mode=session.mode,
+            session_id=session.session_id,
+            cwd=Path(session.cwd),
+            home=Path(self.operator.get("HOME") or Path.home()),
+            python=sys.executable,
+            session_ref=session.session_ref,
+        )
+
+    def environment(self, runtime: Runtime, session: Session) -> dict[str, str]:
+        """Return the environment a session gets, or got."""
+        return session_environment(
+            runtime,
+            self.launch_spec(session),
+            operator=self.operator,
+            root=self.root,
+            identity=session.identity,
+            credential=self.credential(session.identity),
+        )
+
+    def _server(self, runtime: Runtime, session: Session) -> ServerSpec:
+        argv = runtime.command(self.launch_spec(session))
+        env = self.environment(runtime, session)
+        program = shutil.which(argv[0], path=env.get("PATH", "")) if argv else None
+        if program is None:
+            name = argv[0] if argv else "a command line"
+            raise RuntimeMissing(
+                f"runtime {runtime.name} needs {name}, which is not on the PATH of the server."
+                f" {runtime.install or 'Install it'}, or set PATH in the peer's launch.env"
+            )
+        return ServerSpec(
+            socket=self.root.tmux_socket(session.identity),
+            session=str(session.identity),
+            argv=(program, *argv[1:]),
+            env=env,
+            cwd=Path(session.cwd),
+            exit_hook=exit_script(self.root.logs / "exits.log", str(session.identity)),
+            pane_log=self.root.pane_log(session.identity),
+            scope=self.scope,
+        )

@@ -1,0 +1,177 @@
+"""What callers ask of the lifecycle and what they are told: values and refusals."""
+
+from dataclasses import dataclass, field
+
+from lifecycle.states import PeerState, SendStatus
+from transport.errors import PeerwakeError
+from transport.message import Draft
+
+
+class Refused(PeerwakeError):
+    """The request was refused, nothing was queued and nothing will happen."""
+
+
+class UnknownPeer(Refused):
+    """No such peer; the text carries the nearest names."""
+
+    code = "unknown-peer"
+
+
+class SelfSend(Refused):
+    """A peer cannot send to itself."""
+
+    code = "self"
+
+
+class UndeclaredRuntime(Refused):
+    """The peer does not declare the runtime that was asked for."""
+
+    code = "undeclared-runtime"
+
+
+class PeerStopped(Refused):
+    """The peer is stopped: tell the sender, do not retry."""
+
+    code = "stopped"
+
+
+class CrashLooping(Refused):
+    """The peer dies again and again; an operator must start it."""
+
+    code = "crash-looping"
+
+
+class ForeignService(Refused):
+    """The peer is run by a service that is not ours."""
+
+    code = "foreign-service"
+
+
+class HopLimit(Refused):
+    """The chain of replies is too long."""
+
+    code = "hop-limit"
+
+
+class RateLimited(Refused):
+    """The sender sends too fast; retry later."""
+
+    code = "rate-limited"
+
+
+class QueueFull(Refused):
+    """The recipient's queue is full; retry when it has drained."""
+
+    code = "queue-full"
+
+
+class NoSuchMessage(Refused):
+    """No message has this id."""
+
+    code = "no-such-message"
+
+
+class NotAllowed(Refused):
+    """The caller's credential does not permit this."""
+
+    code = "not-allowed"
+
+
+class DeadLetter(PeerwakeError):
+    """The message was accepted but has been given up; it is kept, and its sender gets a notice."""
+
+    code = "dead-letter"
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """One message to one peer; `wait_seconds` None waits only while progress is under way."""
+
+    personality: str
+    draft: Draft
+    runtime: str | None = None
+    wait_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What is known of a message at the moment of the answer; `status` is the name of its evidence."""
+
+    message_id: str
+    status: SendStatus
+    personality: str
+    runtime: str
+    host: str
+    woke: bool
+    queue_depth: int
+    reason: str | None
+    at: str
+    removed_controls: int = 0
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeRow:
+    """One presence of a peer in a list."""
+
+    runtime: str
+    state: PeerState
+    queue_depth: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    """One peer in a list."""
+
+    name: str
+    host: str
+    tenant_id: str
+    intelligence: str
+    wake_policy: str
+    default_runtime: str
+    description: str
+    cwd: str
+    runtimes: tuple[RuntimeRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPage:
+    """Some rows, and how many there are in all."""
+
+    rows: tuple[PeerRow, ...]
+    total: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """The queue of one identity; times are ISO 8601, ages seconds."""
+
+    identity: str
+    host: str
+    tenant_id: str
+    depth: int
+    in_flight: str | None
+    head_age_seconds: float | None
+    last_receipt_at: str | None
+    dead: int
+    hold: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReport:
+    """One message's whole history, without its body."""
+
+    message_id: str
+    sender: str
+    recipient: str
+    state: str
+    stage: str | None
+    attempts: int
+    accepted_at: str
+    settled_at: str | None
+    reason: str | None
+    host: str
+    tenant_id: str
+    events: tuple[tuple[str, str, str], ...] = field(default=())

@@ -1,0 +1,253 @@
+"""What is known of one client: data and pure functions, checked when it is loaded."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from glob import escape
+from pathlib import Path
+from typing import Annotated, Final, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lifecycle.runtimes.dialog import Dialog
+from lifecycle.states import Mode, RuntimeKind
+from transport.errors import InvalidInput, PeerwakeError
+from transport.identity import check_runtime
+from transport.screen import ScreenRules
+from transport.vocabulary import Intelligence, Receipt, ScreenState
+
+PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")
+ALWAYS: Final = frozenset({"session_id", "cwd", "python", "home", "agents"})
+AGENTS: Final = Path(__file__).parent / "agents"
+COMMON_ENV: Final = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "COLORTERM"),
+    *("XDG_*", "SSL_CERT_*", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK"),
+)
+NEVER_PASSED: Final = ("PEER_*", "PEERWAKE_*", "TMUX", "TMUX_*", "TERM")
+ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENV_GLOB: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
+
+Parse: TypeAlias = Callable[[bytes], tuple[str, Receipt] | None]
+Locate: TypeAlias = Callable[["SessionFacts"], Path | None]
+Refer: TypeAlias = Callable[["SessionFacts"], str | None]
+Status: TypeAlias = Callable[["SessionFacts"], ScreenState | None]
+
+
+class CannotResume(PeerwakeError):
+    """There is no conversation that this runtime could resume; the caller starts fresh or tells the user."""
+
+    code = "cannot-resume"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One start of a client: `session_id` is a UUID we chose, `session_ref` names the conversation to resume."""
+
+    mode: Mode
+    session_id: str
+    cwd: Path
+    home: Path
+    python: str
+    session_ref: str | None = None
+    prompt_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """What a locator may know of a running session; `woke_at` in wall seconds, `env` as it was launched."""
+
+    session_id: str
+    cwd: Path
+    woke_at: float
+    env: Mapping[str, str] = field(default_factory=dict)
+    pane_pid: int | None = None
+    session_ref: str | None = None
+
+
+def _no_status(_: SessionFacts) -> ScreenState | None:
+    return None
+
+
+def _chosen_id(facts: SessionFacts) -> str | None:
+    return facts.session_ref or facts.session_id
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The code half of a runtime, found by the name in `Runtime.reader`.
+
+    `parse` is pure: one line of the transcript → the message id it proves and how far, or None.
+    The others may read files (call them off the event loop) and answer None for "cannot tell":
+    `locate` the transcript; `refer` the reference that resumes this conversation; `status` what the
+    client itself says it is doing. A status other than READY holds a message whatever the screen
+    shows; READY never overrules the screen.
+    """
+
+    parse: Parse
+    locate: Locate
+    refer: Refer = _chosen_id
+    status: Status = _no_status
+
+    @property
+    def has_status(self) -> bool:
+        return self.status is not _no_status
+
+
+def _placeholders(words: tuple[str, ...], allowed: frozenset[str], where: str) -> None:
+    for word in words:
+        for _, name in PLACEHOLDER.findall(word):
+            if name and name not in allowed:
+                known = " ".join(f"{{{each}}}" for each in sorted(allowed))
+                raise ValueError(
+                    f"{where}: unknown placeholder {{{name}}}; here you can use {known}, or {{{{{name}}}}}"
+                )
+
+
+def _name(value: str) -> str:
+    try:
+        return check_runtime(value)
+    except InvalidInput as error:
+        raise ValueError(error.problem) from error
+
+
+def _words(value: tuple[str, ...]) -> tuple[str, ...]:
+    for word in value:
+        if "\0" in word:
+            raise ValueError("a word contains a NUL byte; remove it")
+    return value
+
+
+def _globs(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if not ENV_GLOB.fullmatch(name):
+            raise ValueError(f"{name!r} is not a variable's name, optionally ending in '*'")
+    return value
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], AfterValidator(_words)]
+
+
+class Runtime(BaseModel):
+    """One client, as data. `{name}` in argv, resume_argv, prompt_argv and env is replaced word by word,
+    `{{name}}` stands for `{name}`, other braces are literal. Nothing passes through a shell.
+
+    `reader` names code in the table (transcript, session reference, status); `transcript_path`
+    (a path, `*` allowed, the newest match since the start wins) replaces where that code looks.
+    `attempts`, `receipt_seconds` and `inline_bytes` override the limits of the host for this runtime.
+    `has_composer` False: each line goes to the program as it is typed, so nothing can be verified
+    before it is submitted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, AfterValidator(_name)]
+    kind: RuntimeKind = RuntimeKind.AGENT
+    requires_intelligence: Intelligence | None = None
+    install: str = ""
+
+    argv: Words = ()
+    resume_argv: Words = ()
+    prompt_argv: Words = ()
+    env: dict[str, str] = {}
+    env_pass: Annotated[tuple[str, ...], AfterValidator(_globs)] = ()
+
+    dialogs: tuple[Dialog, ...] = ()
+    screen: ScreenRules
+    submit: tuple[str, ...] = ("Enter",)
+    has_composer: bool = True
+    takes_input_while_busy: bool = False
+    interrupt_keys: tuple[str, ...] = ()
+    reset_text: str | None = None
+    compact_text: str | None = None
+
+    reader: str | None = None
+    transcript_path: str | None = None
+    no_receipt: str = "the client showed no evidence that it took the message"
+    attempts: int | None = Field(default=None, ge=1, le=20)
+    receipt_seconds: float | None = Field(default=None, gt=0, le=3600)
+    inline_bytes: int | None = Field(default=None, ge=256, le=65_536)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _placeholders(self.argv, ALWAYS, "argv")
+        _placeholders(self.resume_argv, ALWAYS | {"session_ref"}, "resume_argv")
+        _placeholders(self.prompt_argv, ALWAYS | {"prompt_file"}, "prompt_argv")
+        _placeholders((self.transcript_path or "",), ALWAYS, "transcript_path")
+        if self.transcript_path and not self.transcript_path.startswith(("/", "{home}/", "{cwd}/")):
+            raise ValueError("transcript_path: it must begin with /, {home}/ or {cwd}/")
+        for name, value in self.env.items():
+            if not ENV_NAME.fullmatch(name) or "\0" in value:
+                raise ValueError(f"env: {name!r} is not a variable that can be set; use letters, digits and '_'")
+            _placeholders((value,), ALWAYS, f"env.{name}")
+        return self
+
+    @property
+    def can_resume(self) -> bool:
+        return bool(self.resume_argv)
+
+    def command(self, spec: LaunchSpec) -> tuple[str, ...]:
+        """Return the words to execute, never to be given to a shell; raises CannotResume."""
+        values = _values(spec)
+        match spec.mode:
+            case Mode.FRESH:
+                words = self.argv
+            case Mode.RESUME:
+                if not self.resume_argv or spec.session_ref is None:
+                    what = "cannot resume" if not self.resume_argv else "has no earlier conversation to resume here"
+                    raise CannotResume(f"runtime {self.name} {what}; start the peer fresh instead")
+                values["session_ref"] = spec.session_ref
+                words = self.resume_argv
+        if spec.prompt_file is not None:
+            values["prompt_file"] = str(spec.prompt_file)
+            words = (*words, *self.prompt_argv)
+        return tuple(_substitute(word, values) for word in words)
+
+    def environment(self, operator: Mapping[str, str], spec: LaunchSpec) -> dict[str, str]:
+        """Return what the client gets: of the operator's variables the allowed ones, then `env`.
+
+        Variables of a session (`PEER_*`, `PEERWAKE_*`, `TMUX*`) never pass from one to another.
+        """
+        allowed = (*COMMON_ENV, *self.env_pass)
+        passed = {
+            name: value
+            for name, value in operator.items()
+            if _matches(name, allowed) and not _matches(name, NEVER_PASSED)
+        }
+        values = _values(spec)
+        return passed | {name: _substitute(value, values) for name, value in self.env.items()}
+
+    def transcript_pattern(self, facts: SessionFacts) -> str | None:
+        """Return `transcript_path` as a glob, None when the reader decides."""
+        if self.transcript_path is None:
+            return None
+        home = Path(facts.env.get("HOME") or Path.home())
+        spec = LaunchSpec(Mode.FRESH, facts.session_id, facts.cwd, home, sys.executable)
+        values = {name: escape(value) for name, value in _values(spec).items()}
+        return _substitute(self.transcript_path, values)
+
+
+def _values(spec: LaunchSpec) -> dict[str, str]:
+    return {
+        "session_id": spec.session_id,
+        "cwd": str(spec.cwd),
+        "home": str(spec.home),
+        "python": spec.python,
+        "agents": str(AGENTS),
+    }
+
+
+def _substitute(word: str, values: Mapping[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda found: f"{{{found[1]}}}" if found[1] else values[found[2]], word)
+
+
+def literal(word: str) -> str:
+    """Return what stands for exactly `word` where placeholders are replaced."""
+    return re.sub(r"\{([a-z_]+)\}", r"{{\1}}", word)
+
+
+def _matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

@@ -1,0 +1,197 @@
+"""Claude Code: how it is started, what its screen, its status file and its transcript say.
+
+Measured with 2.1.328 and 2.1.197; the captures are in tests/screens/claude.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.dialog import Dialog
+from transport.envelope import opening_id
+from transport.process import start_time
+from transport.screen import ScreenRules
+from transport.vocabulary import Receipt, ScreenState
+
+TAG: Final = b"<peer-message-"
+PASTED: Final = re.compile(r'\s*<pasted_content id="[^"<>\n]{1,40}">\n')
+STATUS: Final = {"idle": ScreenState.READY, "busy": ScreenState.BUSY, "waiting": ScreenState.ASKS}
+STATUS_BYTES: Final = 64 * 1024
+
+
+def parse(line: bytes) -> tuple[str, Receipt] | None:
+    """Return what one record of the transcript proves.
+
+    `enqueue` is injected: the client's own queue has the message, and loses it when killed. Consumed is
+    a prompt of the main conversation, or a queued one that was handed to the model in mid-turn. The
+    results of tools are records of the type `user` too and prove nothing.
+    """
+    if TAG not in line:
+        return None
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict) or record.get("isSidechain") or record.get("isMeta"):
+            return None
+        texts, evidence = _texts(record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    ids = (_opening_id(text) for text in texts)
+    return next(((message_id, evidence) for message_id in ids if message_id), None)
+
+
+def _texts(record: dict[str, Any]) -> tuple[list[str], Receipt]:
+    match record["type"], record.get("operation"):
+        case "user", _:
+            return _blocks(record["message"]["content"]), Receipt.CONSUMED
+        case "attachment", _ if record["attachment"]["type"] == "queued_command":
+            return _blocks(record["attachment"]["prompt"]), Receipt.CONSUMED
+        case "queue-operation", "enqueue":
+            return _blocks(record["content"]), Receipt.INJECTED
+        case _:
+            return [], Receipt.INJECTED
+
+
+def _blocks(content: object) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    blocks = content if isinstance(content, list) else []
+    return [str(block["text"]) for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
+
+
+def _opening_id(text: str) -> str | None:
+    """Return the id of an envelope that begins the text, bare or as the client marks a long paste."""
+    pasted = PASTED.match(text)
+    return opening_id(text[pasted.end() :] if pasted else text)
+
+
+def config_directory(facts: SessionFacts) -> Path:
+    """Return where the client keeps its state: `CLAUDE_CONFIG_DIR`, else `~/.claude`."""
+    chosen = facts.env.get("CLAUDE_CONFIG_DIR")
+    return Path(chosen) if chosen else Path(facts.env.get("HOME") or Path.home()) / ".claude"
+
+
+def _status_file(facts: SessionFacts) -> dict[str, Any] | None:
+    """Return what the client says of itself, None when it says nothing or somebody else said it.
+
+    The file goes stale when the client is killed: it counts only for the process that wrote it.
+    """
+    if facts.pane_pid is None:
+        return None
+    path = config_directory(facts) / "sessions" / f"{facts.pane_pid}.json"
+    try:
+        with path.open("rb") as file:
+            said = json.loads(file.read(STATUS_BYTES))
+        started = str(said["procStart"]) if sys.platform.startswith("linux") else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if said.get("pid") != facts.pane_pid or (started is not None and started != start_time(facts.pane_pid)):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def status(facts: SessionFacts) -> ScreenState | None:
+    """Return what the client says it is doing; a word nobody knows is `unknown`."""
+    said = _status_file(facts)
+    return None if said is None or "status" not in said else STATUS.get(said["status"], ScreenState.UNKNOWN)
+
+
+def refer(facts: SessionFacts) -> str | None:
+    """Return the id of the conversation that the session is in now: `/clear` starts a new one."""
+    said = _status_file(facts)
+    current = said.get("sessionId") if said else None
+    return current if isinstance(current, str) and current else facts.session_ref or facts.session_id
+
+
+def slug(cwd: Path) -> str:
+    """Return the name of a directory's transcripts, as the client makes it of short paths."""
+    return re.sub(r"[^A-Za-z0-9]", "-", str(cwd.resolve()))
+
+
+def locate(facts: SessionFacts) -> Path | None:
+    """Return the transcript of the conversation that the session is in now, None before its first prompt."""
+    reference = refer(facts)
+    if reference is None or not re.fullmatch(r"[0-9A-Za-z-]+", reference):
+        return None
+    projects = config_directory(facts) / "projects"
+    candidates: Iterable[Path] = (projects / slug(facts.cwd) / f"{reference}.jsonl",)
+    return _first(candidates) or _first(projects.glob(f"*/{reference}.jsonl"))
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
+
+
+READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
+
+SCREEN: Final = ScreenRules(
+    composer="^(?=[❯!]\u00a0)(?:❯\u00a0)?(?P<text>.*)$",
+    composer_top=r"^─{4,}",
+    composer_end=r"^─{4,}",
+    placeholder=r"Press up to edit queued messages|Resend your message to try again|Try \"[^\n]*\"",
+    faint_is_ghost=True,
+    footer=10,
+    busy=(
+        r"^[·✢✳✶✻✽*∗] \S[^…]*…(?: \(.*)?$",
+        r"^  (?:[⏵⏸].* · )?esc to interrupt",
+        r"^  ⎿  Queued\b",
+    ),
+    busy_title=(r"^[◐◓◑◒\u2801-\u28ff] ",),
+    busy_above=10,
+    asks=(
+        r"^ ?Do you want to ",
+        r"^ ?Would you like to ",
+        r"\bEsc to (?:cancel|exit|close|go back)\b",
+        r"\bEnter to (?:confirm|select|continue|submit|save)\b",
+        r"^ {0,3}Accessing workspace:$",
+    ),
+    collapsed=r"(?:\[Pasted text #\d+(?: \+(?P<lines>\d+) lines)?\]\s*)+",
+)
+
+CLAUDE: Final = Runtime(
+    name="claude",
+    install="npm install -g @anthropic-ai/claude-code, then run `claude` once to log in",
+    argv=("claude", "--session-id", "{session_id}"),
+    resume_argv=("claude", "--resume", "{session_ref}"),
+    prompt_argv=("--append-system-prompt-file", "{prompt_file}"),
+    env={"CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION": "false"},
+    env_pass=(
+        *("ANTHROPIC_*", "AWS_*", "GOOGLE_*", "VERTEX_*", "CLOUD_ML_REGION", "API_TIMEOUT_MS", "IS_SANDBOX"),
+        *("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_*", "CLAUDE_CODE_SKIP_*"),
+        *("CLAUDE_CODE_DISABLE_*", "CLAUDE_CODE_ENABLE_*", "CLAUDE_CODE_MAX_*", "CLAUDE_CODE_EFFORT_LEVEL"),
+        *("CLAUDE_CODE_SUBAGENT_MODEL", "CLAUDE_CODE_CLIENT_*", "CLAUDE_CODE_CERT_STORE", "CLAUDE_CODE_API_BASE_URL"),
+        *("DISABLE_*", "BASH_*", "MCP_*", "MAX_THINKING_TOKENS", "OTEL_*", "USE_BUILTIN_RIPGREP"),
+    ),
+    dialogs=(
+        Dialog(
+            name="trust",
+            pattern=r"^ ?Accessing workspace:",
+            choose=r"^ *(?:❯ )?(?:\d\. )?Yes, I trust this folder$",
+            times=2,
+        ),
+        Dialog(
+            name="mcp-server",
+            pattern=r"^ *New MCP server found in this project: peerwake$",
+            choose=r"^ *(?:❯ )?(?:\d\. )?Use this MCP server$",
+        ),
+        Dialog(
+            name="bypass-permissions",
+            pattern=r"^ *WARNING: Claude Code running in Bypass Permissions mode",
+            choose=r"^ *(?:❯ )?(?:\d\. )?Yes, I accept$",
+        ),
+        Dialog(
+            name="resume-whole",
+            pattern=r"^ *This session is .+ old and .+ tokens\.",
+            choose=r"^ *(?:❯ )?(?:\d\. )?Resume full session as-is$",
+        ),
+    ),
+    screen=SCREEN,
+    takes_input_while_busy=True,
+    interrupt_keys=("Escape",),
+    reset_text="/clear",
+    compact_text="/compact",
+    reader="claude",
+)

@@ -1,0 +1,212 @@
+"""Codex: how it is started, what its screen and its rollout say.
+
+Measured with 0.169.0; the captures are in tests/screens/codex. While it works, a prompt cuts the answer
+short that is being written (it steers) or lies in a queue that leaves no trace, so none is given then.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.dialog import Dialog
+from transport.envelope import opening_id
+from transport.screen import ScreenRules
+from transport.vocabulary import Receipt, ScreenState
+
+TAG: Final = b"<peer-message-"
+ROLLOUT: Final = re.compile(r"rollout-.+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
+META_BYTES: Final = 1 << 20
+EARLY_SECONDS: Final = 2.0
+DESCENDANTS_MAX: Final = 64
+TAIL_BYTES: Final = 64 * 1024
+FRESH_SECONDS: Final = 2.0
+TURN_BEGINS: Final = (b'"type":"task_started"',)
+TURN_ENDS: Final = (b'"type":"task_complete"', b'"type":"turn_aborted"')
+
+
+def parse(line: bytes) -> tuple[str, Receipt] | None:
+    """Return what one record of the rollout proves: a message of the user is consumed.
+
+    The results of tools are records of other types, whatever they contain.
+    """
+    if TAG not in line:
+        return None
+    try:
+        record = json.loads(line)
+        payload = record["payload"]
+        if record["type"] != "response_item" or payload["type"] != "message" or payload["role"] != "user":
+            return None
+        texts = [str(part["text"]) for part in payload["content"] if part.get("type") == "input_text"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return next(((found, Receipt.CONSUMED) for text in texts if (found := opening_id(text))), None)
+
+
+def home_directory(facts: SessionFacts) -> Path:
+    """Return where the client keeps its state: `CODEX_HOME`, else `~/.codex`."""
+    chosen = facts.env.get("CODEX_HOME")
+    return Path(chosen) if chosen else Path(facts.env.get("HOME") or Path.home()) / ".codex"
+
+
+def locate(facts: SessionFacts) -> Path | None:
+    """Return the rollout of the conversation that the session is in now, None before its first prompt.
+
+    It is the one that the session's processes hold open. Where that cannot be seen: the one that is
+    resumed, else the newest one of this directory that was begun since the session was woken.
+    """
+    sessions = home_directory(facts) / "sessions"
+    held = _newest(path for path in _open_files(facts.pane_pid) if ROLLOUT.fullmatch(path.name))
+    if held is not None:
+        return held
+    if facts.session_ref is not None and re.fullmatch(r"[0-9a-f-]{36}", facts.session_ref):
+        return _newest(sessions.glob(f"*/*/*/rollout-*-{facts.session_ref}.jsonl"))
+    return _newest(path for path in _begun_since(sessions, facts.woke_at) if _belongs(path, facts))
+
+
+def refer(facts: SessionFacts) -> str | None:
+    """Return the id of the conversation that the session is in now, None before its first prompt."""
+    path = locate(facts)
+    found = ROLLOUT.fullmatch(path.name) if path else None
+    return found[1] if found else facts.session_ref
+
+
+def _newest(paths: Iterable[Path]) -> Path | None:
+    times = [(changed, path) for path in paths if (changed := _changed(path)) is not None]
+    return max(times)[1] if times else None
+
+
+def _changed(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _open_files(pid: int | None) -> Iterator[Path]:
+    """Yield what the processes from `pid` downwards hold open (Linux; nothing elsewhere)."""
+    if pid is None or not sys.platform.startswith("linux"):
+        return
+    queue = [pid]
+    for current in queue:
+        queue += _children(current)[: DESCENDANTS_MAX - len(queue)]
+        try:
+            entries = list(os.scandir(f"/proc/{current}/fd"))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                yield Path(entry.path).readlink()
+            except OSError:
+                continue
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.scandir(f"/proc/{pid}/task"):
+            found += map(int, Path(task.path, "children").read_text().split())
+    except (OSError, ValueError):
+        return found
+    return found
+
+
+def _begun_since(sessions: Path, woke_at: float) -> Iterator[Path]:
+    """Yield the rollouts of the days since then; their directories are named by the local date."""
+    day = datetime.fromtimestamp(woke_at).date() - timedelta(days=1)
+    last = datetime.now().date() + timedelta(days=1)
+    while day <= last:
+        yield from (sessions / f"{day:%Y/%m/%d}").glob("rollout-*.jsonl")
+        day += timedelta(days=1)
+
+
+def _belongs(path: Path, facts: SessionFacts) -> bool:
+    try:
+        with path.open("rb") as file:
+            meta: dict[str, Any] = json.loads(file.readline(META_BYTES))["payload"]
+        begun = datetime.fromisoformat(meta["timestamp"])
+        same = os.path.realpath(meta["cwd"]) == os.path.realpath(facts.cwd)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
+    return same and begun.timestamp() >= facts.woke_at - EARLY_SECONDS
+
+
+def status(facts: SessionFacts) -> ScreenState:
+    """Return `busy` in the first moments of a turn, when its record may be there before the screen shows it.
+
+    Without that, a second message could be handed over in between, and would cut the first answer short.
+    """
+    path = locate(facts)
+    begun = None if path is None else _turn_begun(path)
+    is_fresh = begun is not None and 0 <= time.time() - begun < FRESH_SECONDS
+    return ScreenState.BUSY if is_fresh else ScreenState.READY
+
+
+def _turn_begun(path: Path) -> float | None:
+    """Return when the turn that is under way began (wall seconds), None when none is or it began long ago."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return None
+    start, end = (max(map(tail.rfind, marks)) for marks in (TURN_BEGINS, TURN_ENDS))
+    if start <= end:
+        return None
+    try:
+        line = tail[tail.rfind(b"\n", 0, start) + 1 :].partition(b"\n")[0]
+        return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
+
+SCREEN: Final = ScreenRules(
+    composer=r"^(?=[›!])(?:› ?)?(?P<text>.*)$",
+    composer_end=r"^  [^\s·][^·]* · [~/]\S*|^  (?:Press )?(?:enter|esc)\b",
+    faint_is_ghost=True,
+    cursor_in_composer=True,
+    footer=4,
+    ready=(r"^  [^\s·][^·]* · [~/]\S*",),
+    busy=(r"^[•◦] .*\besc to interrupt\)",),
+    busy_title=("^[\u2801-\u28ff] ",),
+    busy_above=6,
+    asks=(
+        r"^  Would you like to ",
+        r"^  Allow the .+ MCP server to ",
+        r"^  Trust this folder\?",
+        r"^  (?:Press )?enter to (?:confirm|submit|continue)\b",
+    ),
+    asks_title=(r"^\[ . \] Action Required",),
+    collapsed=r"(?:\[Pasted Content (?P<chars>\d+) chars\](?: #\d+)?\s*)+",
+)
+
+CODEX: Final = Runtime(
+    name="codex",
+    install="npm install -g @openai/codex, then run `codex` once to log in",
+    argv=("codex", "--no-daemon"),
+    resume_argv=("codex", "resume", "--no-daemon", "{session_ref}"),
+    env_pass=("OPENAI_*", "CODEX_HOME", "CODEX_API_KEY", "AZURE_*", "RUST_LOG"),
+    dialogs=(
+        Dialog(
+            name="trust",
+            pattern=r"^ *Trust this folder\?",
+            choose=r"^[› ] \d\. Trust and continue$",
+            times=2,
+        ),
+    ),
+    screen=SCREEN,
+    takes_input_while_busy=False,
+    interrupt_keys=("Escape",),
+    reset_text="/new",
+    compact_text="/compact",
+    reader="codex",
+)

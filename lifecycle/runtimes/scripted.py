@@ -1,0 +1,89 @@
+"""The bundled terminal agent: for the demo, the tests and the benchmarks."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.dialog import Dialog
+from transport.envelope import opening_id
+from transport.screen import ScreenRules
+from transport.vocabulary import Receipt
+
+DIRECTORY: Final = Path(".peerwake/runtimes/scripted")
+EVIDENCE: Final = {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}
+TAIL_BYTES: Final = 512
+CLEARS_MAX: Final = 1000
+
+
+def parse(line: bytes) -> tuple[str, Receipt] | None:
+    """Return what one record of the transcript proves: `queued` is injected, `user` consumed."""
+    if not line.startswith((b'{"type": "user"', b'{"type": "queued"')):
+        return None
+    try:
+        record = json.loads(line)
+        message_id = opening_id(record["text"])
+        return None if message_id is None else (message_id, EVIDENCE[record["type"]])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def refer(facts: SessionFacts) -> str | None:
+    """Return the id of the conversation that the session is in now: `/clear` starts a new one."""
+    current = facts.session_ref or facts.session_id
+    for _ in range(CLEARS_MAX):
+        following = _next(_path(facts, current))
+        if following is None:
+            return current
+        current = following
+    return None
+
+
+def locate(facts: SessionFacts) -> Path | None:
+    """Return the transcript of the conversation that the session is in now, None before its first prompt."""
+    reference = refer(facts)
+    path = None if reference is None else _path(facts, reference)
+    return path if path is not None and path.is_file() else None
+
+
+def _path(facts: SessionFacts, session_id: str) -> Path:
+    return facts.cwd / DIRECTORY / f"{session_id}.jsonl"
+
+
+def _next(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        record = json.loads(last)
+        return str(record["next"]) if record["type"] == "cleared" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+READER: Final = Reader(parse=parse, locate=locate, refer=refer)
+
+SCRIPTED: Final = Runtime(
+    name="scripted",
+    argv=("{python}", "-I", "-S", "{agents}/scripted.py", "--session-id", "{session_id}"),
+    resume_argv=("{python}", "-I", "-S", "{agents}/scripted.py", "--resume", "{session_ref}"),
+    prompt_argv=("--prompt-file", "{prompt_file}"),
+    dialogs=(Dialog(name="trust", pattern=r"^ Accessing workspace:", choose=r"\bYes, I trust this folder$", times=2),),
+    screen=ScreenRules(
+        composer="^»\u00a0(?P<text>.*)$",
+        composer_top=r"^─{10,}$",
+        composer_end=r"^─{10,}$",
+        cursor_in_composer=True,
+        footer=1,
+        busy=(r"^\S working \(esc to interrupt\)$",),
+        busy_above=2,
+        asks=(r"^ Esc to cancel$", r"^ Enter to confirm · Esc to (?:exit|cancel)$"),
+        collapsed=r"\[Pasted text #\d+(?: \+(?P<lines>\d+) lines)?\]",
+        input_shell_mode="^!\u00a0",
+    ),
+    takes_input_while_busy=True,
+    interrupt_keys=("Escape",),
+    reset_text="/clear",
+    compact_text="/compact",
+    reader="scripted",
+)

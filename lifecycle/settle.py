@@ -1,0 +1,68 @@
+"""How a hand-over ends in the spool, and who is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lifecycle.board import Board
+from lifecycle.limits import Limits
+from transport.clock import Clock
+from transport.identity import Identity
+from transport.logs import Logs
+from transport.spool.records import Buried, Lease
+from transport.spool.spool import Spool
+from transport.vocabulary import Hold, MessageState
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Consumes, returns or buries leased messages; every outcome leaves a line in delivery.log."""
+
+    spool: Spool
+    board: Board
+    logs: Logs
+    clock: Clock
+    limits: Limits
+    kick: Callable[[Identity], None]
+
+    async def consumed(self, lease: Lease, evidence: str) -> None:
+        """Settle a message whose receipt was seen."""
+        message = lease.message
+        await self.spool.consume(message.id, evidence, self.clock.wall(), fence=lease.fence)
+        self.logs.delivery.write(
+            "consumed", identity=message.recipient, id=message.id, sender=message.sender, evidence=evidence
+        )
+        self.board.settle(message.recipient, message.id, MessageState.CONSUMED, None)
+
+    async def returned(self, lease: Lease, reason: Hold) -> None:
+        """Put a message of which nothing was typed back to the head of its queue."""
+        await self.spool.release(lease.message.id, reason, self.clock.wall(), attempted=False, fence=lease.fence)
+
+    async def failed(self, lease: Lease, reason: str, *, attempts: int | None = None) -> float | None:
+        """Count a failed attempt: back to the head after a pause, or a dead letter after the last.
+
+        Returns the pause in seconds, None when the message was given up.
+        """
+        message, now = lease.message, self.clock.wall()
+        if lease.attempts + 1 >= (attempts or self.limits.attempts):
+            await self.bury(lease, reason)
+            return None
+        pause: float = min(self.limits.backoff_seconds * 2**lease.attempts, self.limits.backoff_max_seconds)
+        await self.spool.release(message.id, reason, now, not_before=now + pause, attempted=True, fence=lease.fence)
+        self.logs.delivery.write(
+            "attempt-failed", identity=message.recipient, id=message.id, reason=reason, attempt=lease.attempts + 1
+        )
+        return pause
+
+    async def bury(self, lease: Lease, reason: str) -> None:
+        """Make a message a dead letter; its sender gets a notice."""
+        self.buried(await self.spool.bury(lease.message.id, reason, self.clock.wall(), fence=lease.fence))
+
+    def buried(self, dead: Buried) -> None:
+        """Log a dead letter, tell who waits for it, and see that its notice is delivered."""
+        message = dead.message
+        self.logs.delivery.write(
+            "dead-letter", identity=message.recipient, id=message.id, sender=message.sender, reason=dead.reason
+        )
+        self.board.settle(message.recipient, message.id, MessageState.DEAD, dead.reason)
+        if dead.notice is not None:
+            self.kick(dead.notice.recipient)

@@ -1,0 +1,36 @@
+"""The words of lifecycle: states, results and causes. Imports nothing of ours."""
+
+from enum import StrEnum
+
+
+class PeerState(StrEnum):
+    """What one presence of a peer is doing."""
+
+    LIVE = "live"
+    BUSY = "busy"
+    ASLEEP = "asleep"
+    STOPPED = "stopped"
+    BOOTING = "booting"
+    BLOCKED = "blocked"
+    FAILED = "failed"
+
+
+class RuntimeKind(StrEnum):
+    """An agent lives in a terminal; a service is run by the service manager."""
+
+    AGENT = "agent"
+    SERVICE = "service"
+
+
+class Mode(StrEnum):
+    """How a session starts."""
+
+    FRESH = "fresh"
+    RESUME = "resume"
+
+
+class SendStatus(StrEnum):
+    """The answer to an accepted message: the name of its evidence."""
+
+    DELIVERED = "delivered"
+    QUEUED = "queued"

@@ -1,0 +1,160 @@
+"""The one supervisor of a host: adopts sessions, notices deaths, keeps a drain for each waiting identity."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup, TaskStatus
+
+from lifecycle.deck import Deck
+from lifecycle.drain import Drain
+from lifecycle.ephemeral import EphemeralDrain
+from lifecycle.flags import Flag
+from lifecycle.session import Session, SessionUnreadable
+from transport.errors import PeerwakeError
+from transport.identity import Identity
+from transport.logs import Logs
+from transport.process import ProcessId
+from transport.tmux.control import TmuxUnknown
+from transport.tmux.server import wait_dead
+from transport.vocabulary import WakePolicy
+
+OTHERS_POLL_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs the drains; every method is called on the event loop."""
+
+    deck: Deck
+    logs: Logs
+    tasks: TaskGroup | None = None
+    drains: dict[Identity, Drain | EphemeralDrain] = field(default_factory=dict)
+    watched: dict[Identity, ProcessId] = field(default_factory=dict)
+    again: set[Identity] = field(default_factory=set)
+
+    @property
+    def is_running(self) -> bool:
+        return self.tasks is not None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Adopt what is there, then supervise until cancelled; ready when all sessions are adopted."""
+        async with anyio.create_task_group() as tasks:
+            self.tasks = tasks
+            self.deck.terminals.on_session(self.watch)
+            try:
+                await self._adopt()
+                await self._drain_waiting()
+                task_status.started()
+                tasks.start_soon(self._notice_others)
+                await self._tick_for_ever()
+            finally:
+                self.tasks = None
+
+    def kick(self, identity: Identity) -> None:
+        """A message waits for this identity: see that its drain runs and looks."""
+        if self.tasks is None:
+            return
+        drain = self.drains.get(identity)
+        if drain is not None:
+            self.again.add(identity)
+            drain.poke()
+            return
+        drain = self.drains[identity] = self._new_drain(identity)
+        self.tasks.start_soon(self._run_drain, identity, drain)
+
+    def _new_drain(self, identity: Identity) -> Drain | EphemeralDrain:
+        profile = self.deck.resolver.registry.get(identity.personality)
+        is_ephemeral = profile is not None and profile.wake_policy is WakePolicy.EPHEMERAL
+        return EphemeralDrain(self.deck, identity) if is_ephemeral else Drain(self.deck, identity)
+
+    async def _run_drain(self, identity: Identity, drain: Drain | EphemeralDrain) -> None:
+        try:
+            while True:
+                self.again.discard(identity)
+                try:
+                    await drain.run()
+                except PeerwakeError as error:
+                    self.logs.lifecycle.write("drain-failed", identity=identity, code=error.code, reason=error)
+                    await self.deck.clock.sleep(self.deck.limits.backoff_seconds)
+                    self.again.add(identity)
+                if identity not in self.again:
+                    return
+        finally:
+            del self.drains[identity]
+
+    def watch(self, session: Session) -> None:
+        """Notice the death of a session's tmux server at once."""
+        if self.tasks is None or session.tmux is None or self.watched.get(session.identity) == session.tmux:
+            return
+        self.watched[session.identity] = session.tmux
+        self.tasks.start_soon(self._watch, session, session.tmux)
+
+    async def _watch(self, session: Session, tmux: ProcessId) -> None:
+        await wait_dead(tmux)
+        identity = session.identity
+        if self.watched.get(identity) == tmux:
+            del self.watched[identity]
+        current = await anyio.to_thread.run_sync(self._load, identity)
+        if current is None or current.fence != session.fence:
+            await self.deck.terminals.forget(session)
+            return
+        await self.deck.terminals.ended(current)
+        self.logs.lifecycle.write("session-gone", identity=identity, tmux=tmux.pid)
+        if await anyio.to_thread.run_sync(self.deck.crashes.record, identity):
+            reason = f"{self.deck.limits.crash_count} deaths in {self.deck.limits.crash_window_seconds:g} s"
+            await anyio.to_thread.run_sync(self.deck.flags.set, identity, Flag.FAILED, reason)
+            self.logs.lifecycle.write("crash-loop", identity=identity, reason=reason)
+        if drain := self.drains.get(identity):
+            drain.poke()
+
+    def _load(self, identity: Identity) -> Session | None:
+        try:
+            return self.deck.sessions.load(identity)
+        except SessionUnreadable:
+            return None
+
+    async def _adopt(self) -> None:
+        for identity in await anyio.to_thread.run_sync(self.deck.sessions.identities):
+            try:
+                session = await anyio.to_thread.run_sync(self.deck.sessions.load, identity)
+            except SessionUnreadable as error:
+                self.logs.lifecycle.write("session-unreadable", identity=identity, reason=error)
+                continue
+            if session is not None:
+                await self._adopt_one(session)
+
+    async def _adopt_one(self, session: Session) -> None:
+        """Watch a live session; a record without its tmux server is of a session that died meanwhile."""
+        if session.tmux is None:
+            try:
+                session = await self.deck.terminals.adopt_unrecorded(session) or session
+            except TmuxUnknown as error:
+                self.logs.lifecycle.write("adopt-unknown", identity=session.identity, reason=error)
+                return
+        if session.tmux is not None and session.is_alive():
+            self.logs.lifecycle.write("adopt", identity=session.identity, tmux=session.tmux.pid)
+            self.watch(session)
+            return
+        await self.deck.terminals.ended(session)
+        self.logs.lifecycle.write("server-dead", identity=session.identity)
+
+    async def _drain_waiting(self) -> None:
+        for identity in await self.deck.spool.waiting():
+            self.kick(identity)
+
+    async def _notice_others(self) -> None:
+        """Messages spooled by other processes come without a kick: look when the database changed."""
+        while True:
+            await self.deck.clock.sleep(OTHERS_POLL_SECONDS)
+            if await self.deck.spool.changed_elsewhere():
+                await self._drain_waiting()
+            await self.deck.terminals.release_unused()
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await self.deck.clock.sleep(self.deck.limits.tick_seconds)
+            now = self.deck.clock.wall()
+            for dead in await self.deck.spool.expire(now, self.deck.limits.message_ttl_seconds):
+                self.deck.settler.buried(dead)
+            await self._drain_waiting()

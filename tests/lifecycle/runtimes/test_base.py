@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from lifecycle.runtimes.base import AGENTS, CannotResume, LaunchSpec, Runtime, SessionFacts, literal
+from lifecycle.states import Mode
+from transport.screen import ScreenRules
+
+RULES = ScreenRules(composer="^> (?P<text>.*)$")
+
+
+def runtime(**fields) -> Runtime:
+    return Runtime.model_validate({"name": "x", "argv": ("x",), "screen": RULES, **fields})
+
+
+def spec(**fields) -> LaunchSpec:
+    given = {"mode": Mode.FRESH, "session_id": "s-1", "cwd": Path("/w d"), "home": Path("/h"), "python": "/py"}
+    return LaunchSpec(**(given | fields))
+
+
+def test_placeholders_are_replaced_word_by_word() -> None:
+    made = runtime(argv=("x", "--id={session_id}", "{cwd}", "{python}{home}", "{agents}/a.py"))
+    assert made.command(spec()) == ("x", "--id=s-1", "/w d", "/py/h", f"{AGENTS}/a.py")
+
+
+def test_nothing_that_was_filled_in_is_read_again_or_split() -> None:
+    odd = Path("/a b/{session_id}/$(x);'\"")
+    assert runtime(argv=("x", "{cwd}")).command(spec(cwd=odd)) == ("x", str(odd))
+
+
+def test_other_braces_stand_for_themselves() -> None:
+    words = ('{"a": {"b":1}}', "{}", "{A}", "${HOME}", "{a-b}", "{{cwd}}")
+    assert runtime(argv=words).command(spec()) == (*words[:-1], "{cwd}")
+
+
+@given(st.text(alphabet="{}acwd_ \"'", max_size=30))
+def test_any_word_can_be_said_literally(word: str) -> None:
+    assert runtime(argv=(literal(word),)).command(spec()) == (word,)
+
+
+def test_the_prompt_file_adds_its_words() -> None:
+    made = runtime(prompt_argv=("--prompt", "{prompt_file}"))
+    assert made.command(spec()) == ("x",)
+    assert made.command(spec(prompt_file=Path("/p"))) == ("x", "--prompt", "/p")
+
+
+def test_resume_names_the_conversation() -> None:
+    made = runtime(resume_argv=("x", "-r", "{session_ref}"), prompt_argv=("-p{prompt_file}",))
+    resumed = made.command(spec(mode=Mode.RESUME, session_ref="r-9", prompt_file=Path("/p")))
+    assert resumed == ("x", "-r", "r-9", "-p/p")
+
+
+@pytest.mark.parametrize(("words", "reference"), [((), "r"), (("x", "{session_ref}"), None)])
+def test_a_resume_that_is_impossible_fails_loudly(words: tuple[str, ...], reference: str | None) -> None:
+    with pytest.raises(CannotResume, match="start the peer fresh"):
+        runtime(resume_argv=words).command(spec(mode=Mode.RESUME, session_ref=reference))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"argv": ("{sesion_id}",)}, "argv: unknown placeholder {sesion_id}; here you can use {agents} {cwd}"),
+        ({"argv": ("{session_ref}",)}, "argv: unknown placeholder {session_ref}"),
+        ({"resume_argv": ("{prompt_file}",)}, "resume_argv: unknown placeholder {prompt_file}"),
+        ({"env": {"A": "{x}"}}, "env.A: unknown placeholder {x}"),
+        ({"env": {"A=B": "x"}}, "env: 'A=B' is not a variable that can be set"),
+        ({"env": {"A": "x\0"}}, "env: 'A' is not a variable that can be set"),
+        ({"argv": ("a\0b",)}, "a word contains a NUL byte"),
+        ({"env_pass": ("*",)}, "'*' is not a variable's name"),
+        ({"env_pass": ("A=1",)}, "'A=1' is not a variable's name"),
+        ({"transcript_path": "sessions/*.jsonl"}, "transcript_path: it must begin with /, {home}/ or {cwd}/"),
+        ({"transcript_path": "/{session_ref}"}, "transcript_path: unknown placeholder"),
+        ({"name": "Big"}, "is not a runtime's name"),
+        ({"attempts": 0}, "greater than or equal to 1"),
+        ({"atempts": 1}, "Extra inputs are not permitted"),
+        ({"argv": "x y"}, "valid tuple"),
+    ],
+)
+def test_what_is_wrong_is_refused_and_named(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        runtime(**fields)
+    assert said in str(caught.value)
+
+
+def test_the_environment_is_the_allowed_part_of_the_operators_and_our_own() -> None:
+    common = {"HOME": "/h", "LC_ALL": "C", "https_proxy": "p"}
+    asked = {"X_KEY": "k", "X_2": "2"}
+    never = {"PEER_IDENTITY": "x-a", "PEERWAKE_CREDENTIAL": "c", "TMUX": "t", "TMUX_PANE": "%1", "TERM": "dumb"}
+    operator = common | asked | never | {"SECRET": "s", "OVER": "theirs"}
+    made = runtime(
+        env={"ID": "{session_id}", "OVER": "ours"}, env_pass=("X_*", "OVER", "PEER_*", "PEERWAKE_CREDENTIAL")
+    )
+    assert made.environment(operator, spec()) == common | asked | {"ID": "s-1", "OVER": "ours"}
+
+
+def test_a_transcript_path_is_a_glob_whose_placeholders_are_not() -> None:
+    facts = SessionFacts("s-1", Path("/a[b]*"), 0.0, {"HOME": "/ho"})
+    made = runtime(transcript_path="{home}/t/*/{session_id}.jsonl")
+    assert made.transcript_pattern(facts) == "/ho/t/*/s-1.jsonl"
+    assert runtime(transcript_path="{cwd}/*").transcript_pattern(facts) == "/a[[]b][*]/*"
+    assert runtime().transcript_pattern(facts) is None

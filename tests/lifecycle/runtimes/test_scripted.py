@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from lifecycle.runtimes.base import LaunchSpec, SessionFacts
+from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, parse, refer
+from lifecycle.states import Mode
+from transport.vocabulary import Receipt
+
+ID = "m_00000000000000000001"
+TEXT = f'<peer-message-abc123 id="{ID}" from="alice">\nhello\n</peer-message-abc123>'
+
+
+def line(kind: str, **fields: object) -> bytes:
+    return json.dumps({"type": kind, "at": 1.0, **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    ("record", "proof"),
+    [
+        (line("user", text=TEXT), (ID, Receipt.CONSUMED)),
+        (line("queued", text=TEXT), (ID, Receipt.INJECTED)),
+        (line("user", text=f"look: {TEXT}"), None),
+        (line("user", text="typed"), None),
+        (line("user", text=7), None),
+        (line("user"), None),
+        (line("assistant", text=TEXT), None),
+        (line("tool_result", text=TEXT), None),
+        (line("user", text=TEXT)[:-4], None),
+        (b"", None),
+        (b"\xff", None),
+    ],
+)
+def test_only_a_prompt_is_evidence(record: bytes, proof: tuple[str, Receipt] | None) -> None:
+    assert parse(record) == proof
+
+
+def transcript(cwd: Path, name: str, *records: bytes) -> Path:
+    path = cwd / DIRECTORY / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(record + b"\n" for record in records))
+    return path
+
+
+def test_the_conversation_is_followed_over_clears(tmp_path: Path) -> None:
+    facts = SessionFacts("a", tmp_path, 0.0)
+    assert (locate(facts), refer(facts)) == (None, "a")
+    transcript(tmp_path, "a", line("user", text="x" * 2000), line("cleared", next="b"))
+    transcript(tmp_path, "b", line("cleared", next="c"))
+    assert (locate(facts), refer(facts)) == (None, "c")
+    last = transcript(tmp_path, "c", line("user", text="y"))
+    assert (locate(facts), refer(facts)) == (last, "c")
+
+
+def test_a_resumed_conversation_is_the_one_it_was(tmp_path: Path) -> None:
+    path = transcript(tmp_path, "old", line("user", text="x"))
+    assert locate(SessionFacts("new", tmp_path, 0.0, session_ref="old")) == path
+
+
+def test_a_circle_of_clears_ends(tmp_path: Path) -> None:
+    transcript(tmp_path, "a", line("cleared", next="a"))
+    assert refer(SessionFacts("a", tmp_path, 0.0)) is None
+
+
+def test_the_agent_is_started_isolated_and_resumed_by_its_reference() -> None:
+    spec = LaunchSpec(Mode.FRESH, "s", Path("/w"), Path("/h"), "/py", session_ref="r", prompt_file=Path("/p"))
+    words = SCRIPTED.command(spec)
+    assert words[:3] == ("/py", "-I", "-S")
+    assert Path(words[3]).is_file()
+    assert words[4:] == ("--session-id", "s", "--prompt-file", "/p")
