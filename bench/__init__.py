@@ -1,0 +1,1 @@
+"""The numbers of the contract, each measured beside a floor in the same run."""

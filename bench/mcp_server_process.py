@@ -1,0 +1,153 @@
+"""A server for the benchmarks: real registry, dispatcher, spool and transports, and beside it an empty tool.
+
+`python -m bench.mcp_server_process HOME` prints one JSON line with the sockets, the URL and the operator's
+credential, and serves until its standard input ends. Nothing is delivered: what is accepted stays queued.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import mcp_types as types
+from mcp.server.lowlevel import Server
+
+from lifecycle.board import Board
+from lifecycle.dispatch import Dispatcher
+from lifecycle.flags import Flags
+from lifecycle.limits import Limits
+from lifecycle.requests import SendRequest, SendResult
+from lifecycle.resolve import RateLimit, Resolver
+from mcp_server.serve.callers import Callers
+from mcp_server.serve.control import Control
+from mcp_server.serve.credentials import load_credentials
+from mcp_server.serve.front import Doorman, Front
+from mcp_server.serve.inflight import InFlight
+from mcp_server.serve.lines import LineServer
+from mcp_server.serve.options import ServeOptions
+from mcp_server.serve.sockets import unix_listener
+from mcp_server.serve.verbs import ServerFacts
+from mcp_server.service import Progress, Service
+from transport.clock import SystemClock
+from transport.identity import Identity
+from transport.logs import Log
+from transport.paths import Root
+from transport.profile import Profile, host, make_profile, tenant
+from transport.registry import Registry
+from transport.spool.spool import Spool
+
+PEERS = 33
+EMPTY_SOCKET = "empty.sock"
+LIMITS = Limits(sends_per_minute=100_000_000, queue_cap=100_000_000)
+
+
+class AcceptingService:
+    """The part of the application that accepts messages; nothing else is asked of it here."""
+
+    role = "standby"
+
+    def __init__(self, root: Root, dispatcher: Dispatcher) -> None:
+        self.root = root.home
+        self.host = host()
+        self.tenant = tenant()
+        self.version = "bench"
+        self._dispatcher = dispatcher
+
+    async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
+        return await self._dispatcher.send(sender, request, progress)
+
+    def resolve_pane(self, pid: int) -> Identity | None:
+        return None
+
+    def peer_at(self, directory: Path) -> Identity | None:
+        return None
+
+    def knows(self, identity: Identity) -> bool:
+        return self._dispatcher.resolver.registry.get(identity.personality) is not None
+
+
+def register(root: Root, registry: Registry) -> None:
+    """Register the peers that the load is sent to and from."""
+    profiles = []
+    for number in range(PEERS):
+        cwd = root.peers / f"peer{number}"
+        cwd.mkdir(exist_ok=True)
+        profiles.append(a_profile(number, cwd))
+    registry.add(*profiles)
+
+
+def a_profile(number: int, cwd: Path) -> Profile:
+    """Return the profile of one peer."""
+    return make_profile(
+        name=f"peer{number}",
+        cwd=cwd,
+        runtimes=("scripted",),
+        default_runtime="scripted",
+        host=host(),
+        tenant_id=tenant(),
+        created_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+def empty_server() -> Server[Any]:
+    """An MCP server with one tool that does nothing, made the ordinary way."""
+
+    async def call(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        return types.CallToolResult(content=[types.TextContent(text="ok")])
+
+    return Server("empty", on_call_tool=call)
+
+
+async def serve(home: Path) -> None:
+    """Serve both until standard input ends."""
+    root, clock = Root(home), SystemClock()
+    root.prepare()
+    registry = Registry(root)
+    register(root, registry)
+    credentials = load_credentials(root.secret)
+    log = Log(root.logs / "lifecycle.log", clock)
+    async with Spool(root.spool) as spool, anyio.create_task_group() as group:
+        dispatcher = Dispatcher(
+            resolver=Resolver(registry, Flags(root)),
+            spool=spool,
+            board=Board(),
+            limits=LIMITS,
+            clock=clock,
+            rate=RateLimit(LIMITS),
+            kick=lambda identity: None,
+            is_supervised=lambda: False,
+        )
+        service = cast(Service, AcceptingService(root, dispatcher))
+        options = ServeOptions(port=0)
+        front = Front(service, credentials, options, clock, log)
+        addresses = await group.start(front.run)
+        callers, in_flight = Callers(service, credentials), InFlight()
+        facts = ServerFacts(clock, clock.monotonic(), in_flight, lambda: 0)
+        control = Control(service, callers, facts, in_flight, log)
+        lines = LineServer(empty_server(), callers, control, options, "bench", log)
+        with unix_listener(root.run / EMPTY_SOCKET) as unix:
+            loop = asyncio.get_running_loop()
+            empty = await loop.create_unix_server(
+                lambda: Doorman(cast(Any, None), lines, group, options, log), sock=unix
+            )
+            print(
+                json.dumps(
+                    {
+                        "send": addresses.socket,
+                        "empty": str(root.run / EMPTY_SOCKET),
+                        "http": addresses.http,
+                        "credential": credentials.operator_credential(),
+                    }
+                ),
+                flush=True,
+            )
+            await anyio.to_thread.run_sync(sys.stdin.buffer.read)
+            empty.close()
+        front.stop()
+        group.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    anyio.run(serve, Path(sys.argv[1]))

@@ -1,0 +1,158 @@
+"""The task tree of a server: lock, spool, supervisor, listeners, and a clean end."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+from filelock import FileLock, Timeout
+
+from mcp_server.serve.front import Front
+from mcp_server.serve.options import Addresses, AddressInUse, ServeOptions
+from mcp_server.settings import Settings, load
+from mcp_server.version import VERSION
+from mcp_server.wiring import Wired, wired
+from transport.clock import SystemClock, iso
+from transport.files import write_atomic
+from transport.paths import Root, root_from_environment
+
+STOPPED: Final = 0
+FAILED: Final = 1
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Run what `peerwake serve` was asked for, and return its exit status."""
+    root = root_from_environment()
+    if given.transport == "stdio" and not given.in_process:
+        from mcp_server.serve.bridge import main as bridge
+
+        return bridge([])
+    if given.background:
+        from mcp_server.background import start
+
+        return start(root, given)
+    os.umask(0o077)
+    root.prepare()
+    settings = _overridden(load(root), given)
+    if given.in_process:
+        from mcp_server.in_process import run as run_in_process
+
+        return anyio.run(run_in_process, root, settings)
+    return anyio.run(_Server(root, settings, quiet=not settings.standby).run)
+
+
+def _overridden(settings: Settings, given: argparse.Namespace) -> Settings:
+    changes = {name: getattr(given, name) for name in ("host", "port") if getattr(given, name) is not None}
+    if given.no_tcp:
+        changes["tcp"] = False
+    if given.allow_remote:
+        changes["allow_remote"] = True
+    return replace(settings, **changes)
+
+
+class _Server:
+    """One run of the HTTP server, as supervisor or, until the lock is free, as hot standby."""
+
+    def __init__(self, root: Root, settings: Settings, *, quiet: bool) -> None:
+        self._root = root
+        self._settings = settings
+        self._quiet = quiet
+        self._stopping = anyio.Event()
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; 0 after a clean stop."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._await_signals)
+            async with supervisor_lock(self._root, self._settings, self._stopping, self._say) as is_ours:
+                if is_ours:
+                    await self._serve()
+            tasks.cancel_scope.cancel()
+        return STOPPED
+
+    async def _await_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._stopping.set()
+
+    async def _serve(self) -> None:
+        clock = SystemClock()
+        async with wired(self._root, self._settings) as parts, anyio.create_task_group() as tasks:
+            await tasks.start(parts.supervisor.run)
+            try:
+                await self._listen(parts, self._options(), clock)
+            except AddressInUse as error:
+                if not self._quiet:
+                    raise
+                self._say(f"{error}; serving the unix socket alone")
+                await self._listen(parts, replace(self._options(), port=None), clock)
+            tasks.cancel_scope.cancel()
+
+    async def _listen(self, parts: Wired, options: ServeOptions, clock: SystemClock) -> None:
+        """Serve until told to stop, then answer what is in flight."""
+        front = Front(parts.application, parts.credentials, options, clock, parts.logs.lifecycle)
+        async with anyio.create_task_group() as listeners:
+            addresses: Addresses = await listeners.start(front.run)
+            self._announce(addresses, clock)
+            parts.logs.lifecycle.write("serve", pid=os.getpid(), version=VERSION, http=addresses.http)
+            await self._stopping.wait()
+            parts.logs.lifecycle.write("stop-server", pid=os.getpid())
+            front.stop()
+        self._root.discovery.unlink(missing_ok=True)
+
+    def _options(self) -> ServeOptions:
+        settings = self._settings
+        return ServeOptions(
+            host=settings.host,
+            port=settings.port if settings.tcp else None,
+            allow_remote=settings.allow_remote,
+        )
+
+    def _announce(self, addresses: Addresses, clock: SystemClock) -> None:
+        found = {
+            "pid": os.getpid(),
+            "version": VERSION,
+            "socket": addresses.socket,
+            "http": addresses.http,
+            "started_at": iso(clock.wall()),
+        }
+        write_atomic(self._root.discovery, json.dumps(found) + "\n")
+        where = f"{addresses.http} and {addresses.socket}" if addresses.http else addresses.socket
+        self._say(f"serving on {where}")
+
+    def _say(self, text: str) -> None:
+        if sys.stderr is not None:
+            print(f"peerwake: {text}", file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def supervisor_lock(
+    root: Root, settings: Settings, stopping: anyio.Event, say: Callable[[str], None]
+) -> AsyncIterator[bool]:
+    """Hold the supervisor's lock; while another server has it, stand by. False when told to stop first."""
+    lock = FileLock(root.supervisor_lock, timeout=0, thread_local=False, mode=0o600)
+    told = False
+    while not stopping.is_set():
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if not settings.standby:
+                yield False
+                return
+            if not told:
+                say("another server supervises this root; standing by to take over")
+                told = True
+            with anyio.move_on_after(settings.takeover_poll_seconds):
+                await stopping.wait()
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

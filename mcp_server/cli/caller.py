@@ -1,0 +1,77 @@
+"""Who calls, where no server can tell: by ancestry, by credential, by place (contract, section 15)."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifecycle.attribution import Attribution, recorded
+from lifecycle.requests import NotAllowed
+from lifecycle.session import Sessions
+from mcp_server.cli.context import Context
+from mcp_server.serve.credentials import BadCredential, Bearer, load_credentials
+from transport.identity import OPERATOR, Identity, check_personality, parse_identity
+from transport.paths import Root
+from transport.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCallers:
+    """Decides as the server does on its socket, from the files of one root."""
+
+    context: Context
+    root: Root
+    registry: Registry
+
+    def sender(self, claimed: str | None) -> Identity:
+        """Return on whose behalf this process sends; `claimed` is what `--from` says.
+
+        Raises NotAllowed (a session's process, or the bearer of a peer's credential, claims another
+        name; a name that is no peer's) or BadCredential.
+        """
+        bound = self.bound()
+        if bound is not None:
+            if claimed not in (None, str(bound), bound.personality):
+                raise NotAllowed(f"from: you are {bound} and cannot send as {claimed!r:.60}")
+            if not self._knows(bound):
+                raise NotAllowed(f"{bound} is not registered any more; an operator can create it again")
+            return bound
+        if claimed is not None:
+            return self._claimed(claimed)
+        standing = None if self.context.cwd is None else self._attribution().of_directory(Path(self.context.cwd))
+        return standing or OPERATOR
+
+    def bound(self) -> Identity | None:
+        """Return the peer that this process is and nobody else, None for the operator."""
+        bearer = self._bearer()
+        pane = self._attribution().of_process(os.getpid())
+        if pane is not None:
+            if bearer is not None and bearer.identity != pane:
+                raise NotAllowed(f"this process runs in the session of {pane}; it cannot act with another credential")
+            return pane
+        if bearer is not None:
+            return bearer.identity
+        # The environment binds its bearer; it never makes anybody an operator.
+        declared = self.context.environ.get("PEER_IDENTITY")
+        return parse_identity(declared, "PEER_IDENTITY") if declared else None
+
+    def _bearer(self) -> Bearer | None:
+        token = self.context.credential
+        if token is None or token.startswith("${"):
+            return None
+        if not self.root.secret.exists():
+            raise BadCredential(f"PEERWAKE_CREDENTIAL is set, and {self.root.secret} is gone; unset it or restore that")
+        return load_credentials(self.root.secret).verify(token)
+
+    def _attribution(self) -> Attribution:
+        return Attribution(lambda: recorded(Sessions(self.root)) if self.root.state.is_dir() else [], self.registry)
+
+    def _claimed(self, name: str) -> Identity:
+        profile = self.registry.get(check_personality(name, "from"))
+        if profile is None:
+            near = self.registry.nearest(name)
+            raise NotAllowed(f"from: there is no peer {name!r}{f'; nearest: {chr(44).join(near)}' if near else ''}")
+        return Identity(profile.default_runtime, profile.name)
+
+    def _knows(self, identity: Identity) -> bool:
+        profile = self.registry.get(identity.personality)
+        return profile is not None and identity.runtime in profile.runtimes

@@ -1,0 +1,56 @@
+"""`peerwake serve`: the server, or the stdio end of it that a client's configuration starts."""
+
+from mcp_server.cli.context import Context
+from mcp_server.cli.failures import BadUsage
+from mcp_server.cli.parser import Parser
+
+
+def parser() -> Parser:
+    """Return the command line of `serve`."""
+    line = Parser(
+        "serve",
+        "Run the server: MCP over HTTP and SSE on loopback, and everything on a unix socket.",
+        epilog="with --transport stdio it is the bridge that an agent's MCP configuration starts",
+    )
+    line.add_argument("--transport", choices=("http", "stdio"), default="http", help="http (default) or stdio")
+    line.add_argument("--host", metavar="H", help="address to listen on (default 127.0.0.1)")
+    line.add_argument("--port", metavar="P", type=int, help="TCP port (default 8765; 0 picks a free one)")
+    line.add_argument("--no-tcp", action="store_true", help="listen on the unix socket only")
+    line.add_argument("--allow-remote", action="store_true", help="accept a --host that is not loopback")
+    line.add_argument("--background", action="store_true", help="start detached, and return when it answers")
+    line.add_argument("--in-process", action="store_true", help="with stdio: a whole server here, no bridge")
+    return line
+
+
+def run(context: Context, argv: list[str]) -> int:
+    """Run until stopped; returns the server's exit code."""
+    given = parser().read(argv)
+    over_stdio = given.transport == "stdio"
+    tcp = [name for name in ("host", "port", "no_tcp", "allow_remote", "background") if getattr(given, name)]
+    if over_stdio and tcp:
+        raise BadUsage(f"--{tcp[0].replace('_', '-')} goes with --transport http")
+    if given.in_process and not over_stdio:
+        raise BadUsage("--in-process goes with --transport stdio")
+    if given.no_tcp and (given.host or given.port is not None):
+        raise BadUsage("--no-tcp goes without --host and --port")
+    if given.port is not None and not 0 <= given.port <= 65535:
+        raise BadUsage(f"--port {given.port} is not between 0 and 65535")
+    from mcp_server.app import serve
+
+    try:
+        code = serve(given)
+    except BaseExceptionGroup as group:
+        raise _cause(group) from group
+    if given.background and code == 0:
+        context.say(f"a server answers on {context.server_socket}")
+    return code
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one error that a task tree ended with, else the group."""
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        if len(inner.exceptions) > 1:
+            return group
+        inner = inner.exceptions[0]
+    return inner

@@ -1,0 +1,84 @@
+"""Programs that are not ours: tmux and the clients, where they are and which versions they have."""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from lifecycle.runtimes.base import Runtime
+from lifecycle.runtimes.table import Table, UnknownRuntime, load_table
+from mcp_server.cli.doctor.finding import Finding, error, ok
+from transport.errors import PeerwakeError
+from transport.paths import Root
+from transport.process import DeadlinePassed, run
+from transport.registry import Registry
+from transport.tmux.program import find_tmux, version
+
+VERSION_SECONDS: Final = 15.0
+VERSION: Final = re.compile(r"\d+(?:\.\d+)+[a-z]?")
+
+
+def tmux() -> Iterator[Finding]:
+    """tmux is installed and new enough."""
+    try:
+        path = find_tmux()
+    except PeerwakeError as problem:
+        yield error("tmux", str(problem), "brew install tmux" if sys.platform == "darwin" else "apt-get install tmux")
+        return
+    yield ok("tmux", f"{path}, version {'.'.join(map(str, version(path)))}")
+
+
+def runtimes(root: Root) -> Iterator[Finding]:
+    """Files in runtimes/ can be read, and every client that a peer needs is installed."""
+    table = load_table(root.runtimes)
+    for problem in table.problems:
+        yield error("runtimes", str(problem), "mend or remove that file")
+    used = _used(root)
+    for name in sorted(used.keys() | {"claude", "codex"}):
+        try:
+            runtime = table.get(name)
+        except UnknownRuntime as problem:
+            yield error("runtimes", f"{problem} (declared by {_some(used[name])})", f"add {root.runtimes / name}.toml")
+            continue
+        yield from _client(table, runtime, used.get(name, []))
+
+
+def _used(root: Root) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for profile in Registry(root).snapshot().peers.values():
+        for runtime in profile.runtimes:
+            users.setdefault(runtime, []).append(profile.name)
+    return users
+
+
+def _client(table: Table, runtime: Runtime, users: list[str]) -> Iterator[Finding]:
+    program = runtime.argv[0] if runtime.argv else None
+    if program is None or program.startswith("{"):
+        return
+    path = shutil.which(program)
+    if path is not None:
+        yield ok("clients", f"{runtime.name}: {path}{_version(path)}")
+    elif users:
+        yield error(
+            "clients",
+            f"{runtime.name}: {program} is not on your PATH; {_some(users)} cannot be woken",
+            runtime.install or f"install {program}",
+        )
+    else:
+        yield ok("clients", f"{runtime.name}: not installed, and no peer needs it")
+
+
+def _version(path: str) -> str:
+    try:
+        done = run([path, "--version"], deadline=VERSION_SECONDS)
+    except DeadlinePassed:
+        return f" (gave no version in {VERSION_SECONDS:g} s)"
+    except PeerwakeError as problem:
+        return f" ({problem})"
+    found = VERSION.search(done.stdout) or VERSION.search(done.stderr)
+    return f", version {found[0]}" if found else ""
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,64 @@
+"""What ends a command early: one line for people, a stable code for programs, an exit code."""
+
+from mcp_server.cli.exits import Exit
+from transport.errors import PeerwakeError
+
+REFUSALS = frozenset(
+    {
+        *("unknown-peer", "self", "undeclared-runtime", "stopped", "crash-looping", "foreign-service", "hop-limit"),
+        *("rate-limited", "queue-full", "no-such-message", "not-allowed", "bad-credential", "invalid", "too-large"),
+        *("name-taken", "directory-taken", "not-registered", "message-state", "unknown-runtime"),
+    }
+)
+"""Codes of errors that say: understood, refused, nothing changed."""
+
+UNCERTAIN = frozenset({"spool-uncertain"})
+"""Codes of errors that say: it may or may not have happened."""
+
+
+class Failure(PeerwakeError):
+    """The command ends here with `exit_code`; the text says what to do."""
+
+    code = "error"
+    exit_code = Exit.FAILED
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code or self.code
+
+
+class BadUsage(Failure):
+    """The command line cannot be understood; the user corrects it."""
+
+    code = "usage"
+    exit_code = Exit.USAGE
+
+
+class Refused(Failure):
+    """The request was understood and refused: nothing was changed."""
+
+    code = "refused"
+    exit_code = Exit.REFUSED
+
+
+class NoServer(Failure):
+    """No server answers on this root; the user starts one."""
+
+    code = "no-server"
+    exit_code = Exit.NO_SERVER
+
+
+class Unverified(Failure):
+    """The connection broke after the request: it may or may not have been carried out."""
+
+    code = "unverified"
+    exit_code = Exit.UNVERIFIED
+
+
+def failure(code: str, message: str) -> Failure:
+    """Return the exception for an error with a code, wherever it was raised; an unknown code is a fault."""
+    if code in REFUSALS:
+        return Refused(message, code)
+    if code in UNCERTAIN:
+        return Unverified(message, code)
+    return Failure(message, code)

@@ -1,0 +1,162 @@
+"""What the command does where no server runs: the same rules, on the files themselves."""
+
+import os
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lifecycle.flags import Flag, Flags
+from lifecycle.requests import NoSuchMessage, NotAllowed, SendResult
+from lifecycle.resolve import Resolver
+from lifecycle.session import Sessions, SessionUnreadable
+from lifecycle.states import PeerState, SendStatus
+from mcp_server import settings
+from mcp_server.cli.caller import LocalCallers
+from mcp_server.cli.context import Context
+from mcp_server.tools.messages import send_request, structure
+from transport.clock import SystemClock, iso
+from transport.identity import Identity
+from transport.message import accept
+from transport.paths import Root
+from transport.profile import Profile
+from transport.registry import Registry
+from transport.spool.records import Record
+from transport.spool.store import SpoolStore
+from transport.vocabulary import Hold, MessageState
+
+UNKNOWN = "unknown"
+
+
+class Offline:
+    """One root without a server. Raises RootUnusable or errors of the registry and the spool."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.root = Root(Path(context.home))
+        self.clock = SystemClock()
+        self.registry = Registry(self.root, self.clock)
+        self.flags = Flags(self.root)
+        self.resolver = Resolver(self.registry, self.flags)
+
+    @cached_property
+    def store(self) -> SpoolStore:
+        """The spool, opened at its first use and closed by the end of the process."""
+        self.root.prepare()
+        return SpoolStore(self.root.spool)
+
+    @property
+    def has_spool(self) -> bool:
+        return self.root.spool.exists()
+
+    def send(self, args: dict[str, Any], greeted: str | None = None) -> dict[str, Any]:
+        """Accept one message under the rules of the server and return the same result as it would.
+
+        A repetition must come from the same sender, or its key would not be recognised: `greeted`.
+        """
+        request = send_request({name: value for name, value in args.items() if name != "from"}, None)
+        profile, recipient = self.resolver.identity(request.personality, request.runtime)
+        sender = LocalCallers(self.context, self.root, self.registry).sender(args.get("from"))
+        if greeted is not None and "from" not in args and str(sender) != greeted:
+            raise NotAllowed(f"the server took this process for {greeted}, its files say {sender}")
+        self.resolver.refuse_self(sender, recipient)
+        self.resolver.refuse_unwakeable(recipient)
+        limits = settings.load(self.root, self.context.environ).limits
+        message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
+        accepted = self.store.enqueue(message, cap=limits.queue_cap, hop_limit=limits.hop_limit)
+        first = self.store.message(accepted.message.id) if accepted.duplicate else None
+        delivered = first is not None and first.state is MessageState.CONSUMED
+        result = SendResult(
+            message_id=accepted.message.id,
+            status=SendStatus.DELIVERED if delivered else SendStatus.QUEUED,
+            personality=accepted.message.recipient.personality,
+            runtime=accepted.message.recipient.runtime,
+            host=profile.host,
+            woke=False,
+            queue_depth=accepted.depth,
+            reason=None if delivered else Hold.NO_SUPERVISOR,
+            at=iso(self.clock.wall()),
+            removed_controls=accepted.message.removed_controls,
+            duplicate=accepted.duplicate,
+        )
+        return structure(result)
+
+    def peers(self, query: str | None, live_only: bool) -> list[dict[str, Any]]:
+        """Return the rows of `list`, a state that the files do not tell being `unknown`."""
+        profiles, _ = self.registry.page(query, 0, len(self.registry.names()))
+        depths = self.store.waiting() if self.has_spool else {}
+        rows = [self._row(profile, depths) for profile in profiles]
+        return [row for row in rows if not live_only or any(one["state"] == PeerState.LIVE for one in row["runtimes"])]
+
+    def queues(self, name: str | None) -> list[dict[str, Any]]:
+        """Return the queues of one peer, or all that are not empty; raises UnknownPeer."""
+        if name is not None:
+            identities = list(self.resolver.profile(name).identities)
+        elif self.has_spool:
+            identities = sorted({*self.store.waiting(), *(record.message.recipient for record in self.store.dead())})
+        else:
+            identities = []
+        return [self._queue(identity) for identity in identities] if self.has_spool else []
+
+    def dead(self, name: str | None) -> list[dict[str, Any]]:
+        """Return the dead letters of one peer, or of all."""
+        if not self.has_spool:
+            return []
+        wanted = [None] if name is None else list(self.resolver.profile(name).identities)
+        return [self._report(record) for identity in wanted for record in self.store.dead(identity)]
+
+    def message(self, message_id: str) -> dict[str, Any]:
+        """Return one message with its history and its body; raises NoSuchMessage."""
+        record = self.store.message(message_id) if self.has_spool else None
+        if record is None:
+            raise NoSuchMessage(f"there is no message {message_id!r:.60}; settled messages are kept for some days")
+        return self._report(record) | {"body": record.message.body}
+
+    def _row(self, profile: Profile, depths: dict[Identity, int]) -> dict[str, Any]:
+        return {
+            "name": profile.name,
+            "host": profile.host,
+            "tenant_id": profile.tenant_id,
+            "intelligence": profile.intelligence,
+            "wake_policy": profile.wake_policy,
+            "default_runtime": profile.default_runtime,
+            "description": profile.description,
+            "cwd": os.fspath(profile.cwd),
+            "runtimes": [self._presence(identity, depths.get(identity, 0)) for identity in profile.identities],
+        }
+
+    def _presence(self, identity: Identity, depth: int) -> dict[str, Any]:
+        state, detail = self._state(identity)
+        shown = {"runtime": identity.runtime, "state": str(state), "queue_depth": depth}
+        return shown | ({"detail": detail} if detail else {})
+
+    def _state(self, identity: Identity) -> tuple[str, str | None]:
+        if self.flags.is_set(identity, Flag.STOPPED):
+            return PeerState.STOPPED, None
+        if self.flags.is_set(identity, Flag.FAILED):
+            return PeerState.FAILED, self.flags.text(identity, Flag.FAILED) or None
+        try:
+            session = Sessions(self.root).live(identity)
+        except SessionUnreadable as error:
+            return UNKNOWN, str(error)
+        return (PeerState.ASLEEP if session is None else PeerState.LIVE), None
+
+    def _queue(self, identity: Identity) -> dict[str, Any]:
+        view = self.store.queue(identity, self.clock.wall())
+        received = None if view.last_receipt_at is None else iso(view.last_receipt_at)
+        hold = Hold.NO_SUPERVISOR if view.depth else None
+        return asdict(view) | {"identity": str(identity), "last_receipt_at": received, "hold": hold}
+
+    def _report(self, record: Record) -> dict[str, Any]:
+        return {
+            "message_id": record.message.id,
+            "sender": str(record.message.sender),
+            "recipient": str(record.message.recipient),
+            "state": record.state,
+            "stage": record.stage,
+            "attempts": record.attempts,
+            "accepted_at": iso(record.message.accepted_at),
+            "settled_at": None if record.settled_at is None else iso(record.settled_at),
+            "reason": record.reason,
+            "events": [{"at": iso(at), "event": event, "detail": detail} for at, event, detail in record.events],
+        }

@@ -1,0 +1,57 @@
+"""What `stop` and `start` share: one verb for some peers or for all."""
+
+from typing import Any
+
+from mcp_server.cli import tables
+from mcp_server.cli.context import Context
+from mcp_server.cli.control import connect
+from mcp_server.cli.exits import Exit
+from mcp_server.cli.failures import BadUsage, Failure, Refused
+from mcp_server.cli.parser import Parser
+
+VERB_SECONDS = 60.0
+DONE = {"stop": "stopped", "start": "started"}
+
+
+def parser(verb: str, summary: str) -> Parser:
+    """Return the command line of one verb."""
+    line = Parser(verb, summary)
+    line.word("names", "the peers", needed=False, many=True)
+    line.add_argument("--all", action="store_true", help="every peer")
+    line.add_argument("--json", action="store_true", help="print one JSON document")
+    return line
+
+
+def run_on_peers(context: Context, argv: list[str], verb: str, summary: str) -> int:
+    """Do one verb; a refused peer does not keep the others from it, and makes the exit code 4."""
+    given = parser(verb, summary).read(argv)
+    context.wants_json = given.json
+    if given.all == bool(given.names):
+        raise BadUsage(f"{verb} needs the names of peers, or --all; see: peerwake {verb} --help")
+    results: list[dict[str, Any]] = []
+    refusals: list[Refused] = []
+    with connect(context) as control:
+        for name in given.names or [None]:
+            try:
+                done = control.call(verb, {"personality": name} if name else {"all": True}, VERB_SECONDS)
+                results += [{"identity": identity, "state": DONE[verb]} for identity in done[DONE[verb]]]
+            except Refused as refused:
+                refusals.append(refused)
+            except Failure:
+                show(context, results, refusals)
+                raise
+    show(context, results, refusals)
+    return Exit.REFUSED if refusals else Exit.OK
+
+
+def show(context: Context, results: list[dict[str, Any]], refusals: list[Refused]) -> None:
+    """Print what was done, then what was refused."""
+    whose = tables.whose(context)
+    if context.wants_json:
+        refused = [whose | {"code": refusal.code, "message": str(refusal)} for refusal in refusals]
+        tables.document(context, {"done": [whose | row for row in results], "refused": refused})
+    else:
+        for row in results:
+            context.say(tables.escape(f"{row['identity']}: {row['state']}"))
+    for refusal in refusals:
+        context.note(tables.escape(refusal))

@@ -1,0 +1,69 @@
+"""Change one value of a JSON text and leave every other byte as it is."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+_DECODER: Final = json.JSONDecoder()
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
+_INDENT: Final = re.compile(r"\{\r?\n([ \t]+)\"")
+
+
+def set_value(text: str, path: Sequence[str], value: object) -> str:
+    """Return `text`, an object, with the member at `path` set; objects on the way are made if need be.
+
+    Raises ValueError when the text is no JSON object or something on the way is no object.
+    """
+    if not isinstance(json.loads(text), dict):
+        raise ValueError("it is not an object")
+    found = _INDENT.search(text)
+    return _set(text, _skip(text, 0), list(path), value, found[1] if found else "  ", 1)
+
+
+def _set(text: str, start: int, path: list[str], value: object, unit: str, depth: int) -> str:
+    if text[start] != "{":
+        raise ValueError(f"the value around {path[0]!r} is not an object")
+    members, last, end = _members(text, start)
+    key, *rest = path
+    if key in members:
+        first, after = members[key]
+        if rest:
+            return _set(text, first, rest, value, unit, depth + 1)
+        return text[:first] + _dump(value, unit, depth) + text[after:]
+    for name in reversed(rest):
+        value = {name: value}
+    member = f"\n{unit * depth}{json.dumps(key, ensure_ascii=False)}: {_dump(value, unit, depth)}"
+    if members:
+        return text[:last] + "," + member + text[last:]
+    return text[: start + 1] + member + "\n" + unit * (depth - 1) + text[end - 1 :]
+
+
+def _dump(value: object, unit: str, depth: int) -> str:
+    return json.dumps(value, indent=unit, ensure_ascii=False).replace("\n", "\n" + unit * depth)
+
+
+def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int, int]:
+    """Return where each value of an object stands, the end of the last one, and the end of the object."""
+    members: dict[str, tuple[int, int]] = {}
+    last = position = start + 1
+    while True:
+        position = _skip(text, position)
+        if text[position] == "}":
+            return members, last, position + 1
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+        key, position = _decode(text, position)
+        first = _skip(text, _skip(text, position) + 1)
+        _, last = _decode(text, first)
+        members[key] = (first, last)
+        position = last
+
+
+def _decode(text: str, position: int) -> tuple[Any, int]:
+    return _DECODER.raw_decode(text, position)
+
+
+def _skip(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position

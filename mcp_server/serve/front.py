@@ -1,0 +1,161 @@
+"""The front of the server: its listeners, from the first connection to the last answer."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from lifecycle.requests import NotAllowed
+from mcp_server.serve.callers import Callers, SocketPeer
+from mcp_server.serve.control import Control
+from mcp_server.serve.credentials import Credentials
+from mcp_server.serve.guard import App
+from mcp_server.serve.http import HttpFront
+from mcp_server.serve.inflight import InFlight
+from mcp_server.serve.lines import LineServer, refusal
+from mcp_server.serve.options import Addresses, ServeOptions
+from mcp_server.serve.peercred import peer_process
+from mcp_server.serve.sockets import http_address, tcp_listener, unix_listener
+from mcp_server.serve.verbs import ServerFacts
+from mcp_server.service import Service
+from mcp_server.tools.server import build_server
+from transport.clock import Clock
+from transport.logs import Log
+from transport.paths import Root
+
+SETTLE_SECONDS: Final = 0.05
+
+
+class Front:
+    """Serves agents, operators and HTTP clients over one service.
+
+    `run` is the whole life of the listeners; `stop` ends it gracefully, cancelling it ends it at once.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        credentials: Credentials,
+        options: ServeOptions,
+        clock: Clock,
+        log: Log,
+        extra_routes: Mapping[str, App] | None = None,
+    ) -> None:
+        self._options = options
+        self._service = service
+        self._root = Root(service.root)
+        self._log = log
+        self._in_flight = InFlight()
+        self._stopping = anyio.Event()
+        callers = Callers(service, credentials)
+        self._facts = ServerFacts(clock, clock.monotonic(), self._in_flight, lambda: self.connections)
+        server = build_server(service, callers, self._in_flight, log)
+        self._http = HttpFront(server, callers, options, self._in_flight, extra_routes or {})
+        control = Control(service, callers, self._facts, self._in_flight, log)
+        self._lines = LineServer(server, callers, control, options, service.version, log)
+
+    @property
+    def connections(self) -> int:
+        return self._lines.connections + len(self._http.state.connections)
+
+    def stop(self) -> None:
+        """Take no more connections, let what is in flight be answered for a while, and end `run`."""
+        self._stopping.set()
+
+    async def run(self, *, task_status: TaskStatus[Addresses] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Listen and serve until `stop`; `started` carries the addresses.
+
+        Raises ServerRunning, AddressInUse, NotLoopback or CannotListen before it has started.
+        """
+        with ExitStack() as sockets:
+            tcp = sockets.enter_context(tcp_listener(self._options))
+            unix = sockets.enter_context(unix_listener(self._root.server_socket))
+            loop = asyncio.get_running_loop()
+            async with self._http.running(), anyio.create_task_group() as group:
+                servers = [await loop.create_unix_server(lambda: self._doorman(group), sock=unix)]
+                if tcp is not None:
+                    servers.append(await loop.create_server(lambda: self._http.protocol(None), sock=tcp))
+                addresses = Addresses(str(self._root.server_socket), http_address(tcp) if tcp else None)
+                self._facts.addresses = addresses
+                try:
+                    task_status.started(addresses)
+                    await self._stopping.wait()
+                finally:
+                    for server in servers:
+                        server.close()
+                await self._drain()
+                group.cancel_scope.cancel()
+
+    def _doorman(self, group: TaskGroup) -> "Doorman":
+        return Doorman(self._http, self._lines, group, self._options, self._log)
+
+    async def _drain(self) -> None:
+        if self._in_flight.count:
+            await self._in_flight.drained(self._options.stop_seconds)
+            # An answer over SSE still has to pass from its handler to the stream.
+            await anyio.sleep(SETTLE_SECONDS)
+        self._lines.mute()
+
+
+class Doorman(asyncio.Protocol):
+    """Looks at the first bytes of a connection on the unix socket: `{` begins JSON lines, all else is HTTP."""
+
+    def __init__(self, http: HttpFront, lines: LineServer, group: TaskGroup, options: ServeOptions, log: Log) -> None:
+        self._http = http
+        self._lines = lines
+        self._group = group
+        self._options = options
+        self._log = log
+        self._peer: SocketPeer | None = None
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._first = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        process = peer_process(transport.get_extra_info("socket"))
+        if not process.is_ours:
+            self._log.write("foreign-uid", uid=process.uid, pid=process.pid)
+            error = NotAllowed(f"this socket belongs to another user than uid {process.uid}")
+            transport.write(json.dumps(refusal(error)).encode() + b"\n")
+            transport.close()
+            return
+        self._peer = SocketPeer(process)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._options.header_seconds, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self._first = (self._first + data).lstrip()
+        if not self._first or self._peer is None or self._transport is None:
+            return
+        self._forget()
+        if self._first.startswith(b"{"):
+            self._serve_lines(self._transport, self._peer)
+        else:
+            protocol = self._http.protocol(self._peer)
+            self._transport.set_protocol(protocol)
+            protocol.connection_made(self._transport)
+            protocol.data_received(self._first)
+
+    def _serve_lines(self, transport: asyncio.Transport, peer: SocketPeer) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=self._options.message_bytes, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(self._first)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._group.start_soon(self._lines.serve, reader, writer, peer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

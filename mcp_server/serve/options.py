@@ -1,0 +1,75 @@
+"""What the listeners are told: addresses, limits, deadlines."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from transport.errors import PeerwakeError
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8765
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class NotLoopback(PeerwakeError):
+    """The address can be reached from other machines; the user says so explicitly or binds to loopback."""
+
+    code = "not-loopback"
+
+
+class AddressInUse(PeerwakeError):
+    """Another program listens there; the user chooses another port or stops it."""
+
+    code = "address-in-use"
+
+
+class ServerRunning(PeerwakeError):
+    """A server already answers on this root's socket."""
+
+    code = "server-running"
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port."""
+
+    host: str = DEFAULT_HOST
+    port: int | None = DEFAULT_PORT
+    allow_remote: bool = False
+    allowed_hosts: frozenset[str] = frozenset()
+    message_bytes: int = 1 << 20
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    stop_seconds: float = 5.0
+    max_sessions: int = 1_000
+
+    def check(self) -> None:
+        """Raise NotLoopback unless the host is this machine's own or `allow_remote` is set."""
+        if not is_loopback(self.host) and not self.allow_remote:
+            raise NotLoopback(
+                f"{self.host} can be reached from other machines; bind to {DEFAULT_HOST}, or set allow_remote if"
+                " you mean it and something in front of it speaks TLS"
+            )
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names a Host or Origin header may carry."""
+        return LOOPBACK_NAMES | self.allowed_hosts | {self.host}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the server can be reached; `http` is None without TCP."""
+
+    socket: str
+    http: str | None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host` is localhost or a loopback address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

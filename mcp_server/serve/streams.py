@@ -1,0 +1,155 @@
+"""The SDK's message streams over a line connection, without a task or a queue in between."""
+
+import json
+from asyncio import StreamReader, StreamWriter
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+from mcp.shared.message import SessionMessage
+from mcp_types import INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage, JSONRPCNotification, jsonrpc_message_adapter
+from pydantic import ValidationError
+
+from mcp_server.serve.guard import message_problem
+
+HIGH_WATER_BYTES: Final = 1 << 18
+
+
+class LineWriter:
+    """Writes JSON-RPC messages as lines; a reader that does not read holds its own requests up."""
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+        self._transport: Any = writer.transport
+        self.is_muted = False
+
+    async def send(self, item: SessionMessage) -> None:
+        await self.line(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
+
+    async def line(self, data: bytes) -> None:
+        """Write one line; raises BrokenResourceError when nobody can read it any more."""
+        if self.is_muted or self._transport.is_closing():
+            raise anyio.BrokenResourceError
+        self._writer.write(data + b"\n")
+        await self.drained()
+
+    async def error(self, request_id: object, code: int, text: str) -> None:
+        """Write a JSON-RPC error of the transport itself."""
+        error = {"code": code, "message": text}
+        await self.line(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode())
+
+    async def drained(self) -> None:
+        """Wait until the other end has read most of what was written."""
+        if self._transport.get_write_buffer_size() > HIGH_WATER_BYTES:
+            try:
+                await self._writer.drain()
+            except ConnectionError as error:
+                raise anyio.BrokenResourceError from error
+
+    async def aclose(self) -> None:
+        """The connection closes the socket; there is nothing to do here."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class LineReader:
+    """Reads JSON-RPC messages from lines; a line that is none is answered, and the connection goes on."""
+
+    def __init__(self, reader: StreamReader, writer: LineWriter, limit: int, first: bytes | None = None) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limit = limit
+        self._first = first
+
+    async def receive(self) -> SessionMessage | Exception:
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        while True:
+            line = await self._line()
+            if not line or self._writer.is_muted:
+                raise StopAsyncIteration
+            message = parsed(line)
+            if message is not None:
+                return SessionMessage(message)
+            await self._answer_malformed(line)
+
+    async def _line(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        while True:
+            try:
+                await self._writer.drained()
+                line = await self._reader.readline()
+            except ConnectionError:
+                return b""
+            except anyio.BrokenResourceError:
+                return b""
+            except ValueError:
+                await self._refuse_long()
+                return b""
+            if line != b"\n" and line != b"\r\n":
+                return line
+
+    async def _refuse_long(self) -> None:
+        text = f"a line may have up to {self._limit:,} bytes; write the message to a file and attach it"
+        try:
+            await self._writer.error(None, INVALID_REQUEST, text)
+        except anyio.BrokenResourceError:
+            return
+
+    async def _answer_malformed(self, line: bytes) -> None:
+        code, request_id, text = _malformed(line)
+        try:
+            await self._writer.error(request_id, code, text)
+        except anyio.BrokenResourceError:
+            return
+
+    async def aclose(self) -> None:
+        """The connection closes the socket; there is nothing to do here."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+def parsed(line: bytes) -> JSONRPCMessage | None:
+    """Return the message in a line, None when there is none."""
+    try:
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValidationError:
+        return None
+    # The SDK takes a request whose id is null, true or 1.5 for a notification, which nobody would answer.
+    if isinstance(message, JSONRPCNotification) and b'"id"' in line and message_problem(json.loads(line)):
+        return None
+    return message
+
+
+def _malformed(line: bytes) -> tuple[int, object, str]:
+    """Return the JSON-RPC code, the request's id if it can be read, and what is wrong with a line."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return PARSE_ERROR, None, "Parse error: the line is not JSON"
+    request_id = message.get("id") if isinstance(message, dict) else None
+    if isinstance(request_id, bool) or not isinstance(request_id, str | int):
+        request_id = None
+    problem = message_problem(message) or "it has text that is not valid Unicode, such as half of a surrogate pair"
+    return INVALID_REQUEST, request_id, f"Invalid request: {problem}"

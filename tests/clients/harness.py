@@ -1,0 +1,342 @@
+"""The real clients in a private world: own HOME, own PEERWAKE_HOME, own tmux, a scripted model.
+
+    async with ClientWorld([Rule("ping", Say("pong"))]) as world:
+        client = await world.start("claude", "alice")        # in tmux, past its dialogs, ready
+        await client.submit(envelope)                        # paste and Enter
+        assert await client.receipt(message_id) is Receipt.CONSUMED
+        assert world.model.count("ping") == 1
+
+`world.environ` is the environment of an operator of that world: give it to `peerwake serve` and the
+`peerwake` command for tests of the whole product. On leaving, every process that carries the world's
+PEERWAKE_HOME or HOME is ended by its pid, then the directory is removed.
+
+The programs come from the directory that PEERWAKE_CLIENTS_BIN names (`claude` and `codex` in it).
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from lifecycle.boot import Boot, BootEnd, Booter
+from lifecycle.limits import Limits
+from lifecycle.runtimes.base import LaunchSpec, Reader, Runtime, SessionFacts
+from lifecycle.runtimes.table import BUILT_IN, READERS
+from lifecycle.states import Mode
+from mcp_server.clients.connection import Connection
+from mcp_server.clients.table import configure
+from tests.model_server import ModelServer, Rule
+from transport.clock import SystemClock
+from transport.paths import Root
+from transport.process import ProcessId, identify, terminate
+from transport.screen import Reading, Screen, read_screen
+from transport.tmux import server as tmux_server
+from transport.tmux.control import ControlClient
+from transport.tmux.pane import Pane
+from transport.tmux.program import find_tmux
+from transport.vocabulary import Receipt, ScreenState
+
+VARIABLE = "PEERWAKE_CLIENTS_BIN"
+NOBODY = 65534
+SETPRIV = ("/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
+CODEX_CONFIG = """\
+model = "gpt-5.5-codex"
+model_provider = "scripted"
+check_for_update_on_startup = false
+
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}/v1"
+wire_api = "responses"
+env_key = "OPENAI_API_KEY"
+request_max_retries = 2
+"""
+
+
+def clients_bin() -> Path | None:
+    """Return the directory of the real clients, None when there is none."""
+    named = os.environ.get(VARIABLE)
+    path = Path(named) if named else None
+    return path if path and all((path / name).exists() for name in ("claude", "codex")) else None
+
+
+@dataclass(slots=True)
+class Client:
+    """One real client in a tmux of its own."""
+
+    runtime: Runtime
+    reader: Reader
+    pane: Pane
+    facts: SessionFacts
+    started: tmux_server.Started
+    socket: Path
+    clock: SystemClock
+
+    async def screen(self) -> Screen:
+        return await self.pane.capture()
+
+    async def reading(self) -> Reading:
+        return read_screen(await self.screen(), self.runtime.screen)
+
+    def status(self) -> ScreenState | None:
+        """Return what the client says of itself."""
+        return self.reader.status(self.facts)
+
+    async def boot(self, **limits: float) -> Boot:
+        """Go past the dialogs that the runtime knows; `blocked` after three quiet seconds with another."""
+        chosen = Limits(**{"boot_seconds": 40.0, "blocked_seconds": 3.0, **limits})
+        return await Booter(self.pane, self.runtime, self.reader, self.facts, self.clock, chosen).run()
+
+    async def press(self, *keys: str) -> None:
+        await self.pane.press(*keys)
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Make the window as small or large as the terminal of a person who attaches to it."""
+        size = ("-x", str(columns), "-y", str(rows))
+        await self.pane.control.command("resize-window", "-t", self.pane.pane_id, *size)
+
+    async def type(self, text: str) -> None:
+        """Press the keys of a text one by one, as a person does."""
+        for char in text:
+            await self.pane.press("Space" if char == " " else char)
+
+    async def paste(self, text: str) -> None:
+        """Paste and wait until the composer shows something."""
+        await self.pane.paste(text)
+        await self.until(lambda reading: bool(reading.input_text), "the pasted text to show")
+
+    async def submit(self, text: str) -> None:
+        """Paste, press Enter, and wait until the composer is empty or gone."""
+        await self.paste(text)
+        await self.press("Enter")
+        await self.until(lambda reading: not reading.input_text, "the text to be submitted")
+
+    async def until(
+        self, wanted: ScreenState | Callable[[Reading], bool], what: str = "", seconds: float = 20.0
+    ) -> Reading:
+        """Return the first reading that is as wanted; fails with the screen after `seconds`."""
+        reading: Reading | None = None
+        with anyio.move_on_after(seconds):
+            while True:
+                reading = await self.reading()
+                if reading.state is wanted if isinstance(wanted, ScreenState) else wanted(reading):
+                    return reading
+                await anyio.sleep(0.02)
+        raise AssertionError(f"waited {seconds:g} s for {what or wanted}; the screen shows {reading}")
+
+    async def shows(self, text: str, seconds: float = 20.0) -> Screen:
+        """Return the first screen that has `text` in one of its lines; fails with the screen after `seconds`."""
+        lines: tuple[str, ...] = ()
+        with anyio.move_on_after(seconds):
+            while True:
+                screen = await self.screen()
+                lines = screen.lines
+                if any(text in line for line in lines):
+                    return screen
+                await anyio.sleep(0.02)
+        raise AssertionError(f"waited {seconds:g} s for {text!r} on\n" + "\n".join(lines))
+
+    def evidence(self, message_id: str) -> list[Receipt]:
+        """Return what the transcript proves of a message, in the order it was written."""
+        path = self.reader.locate(self.facts)
+        if path is None:
+            return []
+        found = [self.reader.parse(line) for line in path.read_bytes().splitlines()]
+        return [each[1] for each in found if each and each[0] == message_id]
+
+    async def receipt(self, message_id: str, wanted: Receipt = Receipt.CONSUMED, seconds: float = 30.0) -> Receipt:
+        """Wait for a piece of evidence; fails with the screen after `seconds`."""
+        with anyio.move_on_after(seconds):
+            while True:
+                if wanted in self.evidence(message_id):
+                    return wanted
+                await anyio.sleep(0.02)
+        reading = await self.reading()
+        raise AssertionError(f"no {wanted} of {message_id}, only {self.evidence(message_id)}; {reading}")
+
+    async def end(self) -> None:
+        await self.pane.aclose()
+        await tmux_server.kill(self.socket, self.started.tmux, pane=self.started.pane)
+
+
+@dataclass(slots=True)
+class ClientWorld:
+    """See the module. `ordinary_user` runs the clients as uid 65534 (`nobody`), for which it must be root."""
+
+    rules: Sequence[Rule] = ()
+    ordinary_user: bool = False
+    base: Path = field(init=False)
+    model: ModelServer = field(init=False)
+    clients: list[Client] = field(default_factory=list, init=False)
+
+    async def __aenter__(self) -> "ClientWorld":
+        if clients_bin() is None:
+            raise RuntimeError(f"set {VARIABLE} to the directory that holds claude and codex")
+        self.base = Path(tempfile.mkdtemp(prefix="pwc-", dir="/tmp"))
+        self.model = ModelServer(self.rules)
+        self.model.__enter__()
+        self.root.home.mkdir(mode=0o700)
+        self.root.prepare()
+        self.seed()
+        self.hand_over(self.base, self.home)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        with anyio.CancelScope(shield=True):
+            for client in self.clients:
+                await client.end()
+            await self._end_everything()
+        self.model.__exit__()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    @property
+    def home(self) -> Path:
+        return self.base / "home"
+
+    @property
+    def root(self) -> Root:
+        """The PEERWAKE_HOME of this world."""
+        return Root(self.base / "pw")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of an operator who has both clients installed and talks to the scripted model."""
+        tools = dict.fromkeys(str(Path(found).parent) for name in ("node", "tmux") if (found := shutil.which(name)))
+        path = [str(clients_bin()), str(Path(sys.executable).parent), *tools, "/usr/bin", "/bin"]
+        return {
+            "HOME": str(self.home),
+            "USER": "tester",
+            "SHELL": "/bin/sh",
+            "LANG": "C.UTF-8",
+            "TERM": "xterm-256color",
+            "PATH": os.pathsep.join(path),
+            "PEERWAKE_HOME": str(self.root.home),
+            "ANTHROPIC_BASE_URL": self.model.url,
+            "ANTHROPIC_AUTH_TOKEN": "scripted-token",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "OPENAI_API_KEY": "scripted-key",
+        }
+
+    def seed(self) -> None:
+        """Make a HOME of somebody who has logged in once and trusts no directory yet."""
+        self.home.mkdir(mode=0o700)
+        (self.home / ".claude.json").write_text(json.dumps({"hasCompletedOnboarding": True}))
+        (self.home / ".codex").mkdir(mode=0o700)
+        (self.home / ".codex" / "config.toml").write_text(CODEX_CONFIG.format(url=self.model.url))
+
+    def hand_over(self, *paths: Path) -> None:
+        """Give directories and what is in them to the ordinary user, if there is one."""
+        if not self.ordinary_user:
+            return
+        for path in (each for top in paths for each in (top, *top.rglob("*"))):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+    def directory(self, name: str) -> Path:
+        """Return a peer's working directory, made if need be."""
+        path = self.base / "peers" / name
+        path.mkdir(parents=True, exist_ok=True)
+        self.hand_over(path.parent)
+        return path
+
+    def configure(self, runtime: str, name: str, connection: Connection | None = None) -> Path:
+        """Write the client's configuration of a peer's directory, by default for a bridge that is not there."""
+        directory = self.directory(name)
+        chosen = connection or Connection(command=sys.executable, args=("-c", "raise SystemExit(1)"))
+        configure(runtime, directory, chosen, environ=self.environ)
+        self.hand_over(directory)
+        return directory
+
+    async def launch(
+        self,
+        runtime: str,
+        name: str,
+        *,
+        resume: str | None = None,
+        argv: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (200, 50),
+    ) -> Client:
+        """Start a client in its directory as the product does, and return at once; `argv` is appended."""
+        known = BUILT_IN[runtime]
+        spec = LaunchSpec(
+            mode=Mode.RESUME if resume else Mode.FRESH,
+            session_id=str(uuid.uuid4()),
+            cwd=self.directory(name),
+            home=self.home,
+            python=sys.executable,
+            session_ref=resume,
+        )
+        environ = known.environment(self.environ, spec) | {"PEERWAKE_HOME": str(self.root.home)} | dict(env or {})
+        command = known.command(spec)
+        program = shutil.which(command[0], path=environ["PATH"])
+        assert program, f"{command[0]} is not in {environ['PATH']}"
+        prefix = SETPRIV if self.ordinary_user else ()
+        socket = self.base / f"{len(self.clients)}.sock"
+        started = await tmux_server.start(
+            tmux_server.ServerSpec(
+                socket=socket,
+                session=f"{runtime}-{name}",
+                argv=(*prefix, program, *command[1:], *argv),
+                env=environ,
+                cwd=spec.cwd,
+                width=size[0],
+                height=size[1],
+            )
+        )
+        clock = SystemClock()
+        control = ControlClient(
+            tmux=find_tmux(), socket=socket, session=f"{runtime}-{name}", server=started.tmux, clock=clock
+        )
+        facts = SessionFacts(
+            spec.session_id, spec.cwd, clock.wall(), environ, pane_pid=started.pane.pid, session_ref=resume
+        )
+        pane = Pane(control, started.pane_id, clock)
+        client = Client(known, READERS[runtime], pane, facts, started, socket, clock)
+        self.clients.append(client)
+        return client
+
+    async def start(
+        self,
+        runtime: str,
+        name: str,
+        *,
+        resume: str | None = None,
+        argv: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (200, 50),
+    ) -> Client:
+        """Start a client and bring it to its ready input line; fails with its screen otherwise."""
+        client = await self.launch(runtime, name, resume=resume, argv=argv, env=env, size=size)
+        boot = await client.boot()
+        assert boot.end is BootEnd.READY, f"{runtime} is {boot.end}:\n{boot.excerpt}"
+        return client
+
+    async def _end_everything(self) -> None:
+        for signal_number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)):
+            left = list(self._processes())
+            for process in left:
+                terminate(process, signal_number)
+            with anyio.move_on_after(seconds):
+                for process in left:
+                    await tmux_server.wait_dead(process)
+
+    def _processes(self) -> Iterator[ProcessId]:
+        """Yield the living processes that carry this world in their environment (Linux)."""
+        marks = [f"{name}={path}\0".encode() for name, path in (("HOME", self.home), ("PEERWAKE_HOME", self.root.home))]
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                environ = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            process = identify(int(entry.name)) if any(mark in environ for mark in marks) else None
+            if process is not None and process.pid != os.getpid():
+                yield process

@@ -1,0 +1,212 @@
+"""The other commands against a server: what each asks and prints."""
+
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mcp_server.cli.conftest import Run
+from tests.mcp_server.cli.control_server import ControlServer, Refuse
+from transport.paths import Root
+
+
+def peer(name: str, state: str = "live", **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "host": "here",
+        "tenant_id": "me",
+        "intelligence": "artificial",
+        "wake_policy": "warm",
+        "default_runtime": "claude",
+        "description": f"about {name}",
+        "cwd": "/",
+        "runtimes": [{"runtime": "claude", "state": state, "queue_depth": 2}],
+    } | changes
+
+
+def test_list_reads_every_page(peerwake: Run, root: Root) -> None:
+    peers = [peer(f"p{number:04}") for number in range(2300)]
+
+    def page(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        start = args["offset"]
+        return {"peers": peers[start : start + min(args["limit"], 900)], "total": len(peers), "offset": start}
+
+    with ControlServer(root.server_socket, page) as heard:
+        done = peerwake("list", "about", "--live", "--json")
+    assert json.loads(done.stdout)["peers"] == peers
+    assert [(args["query"], args["live_only"], args["offset"]) for _, args in heard.calls] == [
+        ("about", True, 0),
+        ("about", True, 900),
+        ("about", True, 1800),
+    ]
+
+
+def test_list_for_people(peerwake: Run, root: Root) -> None:
+    rows = [
+        peer("alice", description="\x1b]0;title\x07"),
+        peer("bob", runtimes=[{"runtime": "x", "state": "blocked", "queue_depth": 0, "detail": "asks"}]),
+    ]
+    with ControlServer(root.server_socket, lambda verb, args: {"peers": rows, "total": 2, "offset": 0}):
+        done = peerwake("list")
+    assert done.stdout == (
+        "NAME   RUNTIME  STATE    QUEUE  INTELLIGENCE  DESCRIPTION\n"
+        "alice  claude   live     2      artificial    \\x1b]0;title\\x07\n"
+        "bob    x        blocked  -      artificial    asks\n"
+    )
+
+
+def test_no_peers(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, lambda verb, args: {"peers": [], "total": 0, "offset": 0}):
+        assert peerwake("list").stdout == "no peers\n"
+        assert json.loads(peerwake("list", "--json").stdout) == {"peers": []}
+
+
+def test_a_refused_peer_does_not_keep_the_others_from_being_stopped(peerwake: Run, root: Root) -> None:
+    def stop(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        if args["personality"] == "bo":
+            raise Refuse("unknown-peer", "there is no peer 'bo'; did you mean bob?")
+        return {"stopped": [f"claude-{args['personality']}", f"codex-{args['personality']}"]}
+
+    with ControlServer(root.server_socket, stop) as heard:
+        done = peerwake("stop", "bo", "alice")
+        shown = json.loads(peerwake("stop", "bo", "alice", "--json").stdout)
+    assert done.returncode == 4
+    assert done.stdout == "claude-alice: stopped\ncodex-alice: stopped\n"
+    assert done.stderr == "peerwake: there is no peer 'bo'; did you mean bob?\n"
+    assert heard.calls[:2] == [("stop", {"personality": "bo"}), ("stop", {"personality": "alice"})]
+    assert [row["identity"] for row in shown["done"]] == ["claude-alice", "codex-alice"]
+    assert shown["refused"][0]["code"] == "unknown-peer"
+    assert all(row["host"] and row["tenant_id"] for row in shown["done"] + shown["refused"])
+
+
+def test_start_all(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, lambda verb, args: {"started": ["claude-alice"]}) as heard:
+        done = peerwake("start", "--all")
+    assert (done.returncode, done.stdout) == (0, "claude-alice: started\n")
+    assert heard.calls == [("start", {"all": True})]
+
+
+LETTER = {
+    "message_id": "m_0123456789abcdefghjk",
+    "sender": "claude-alice",
+    "recipient": "codex-bob",
+    "state": "dead",
+    "stage": None,
+    "attempts": 5,
+    "accepted_at": "2026-11-20T08:04:46.000+00:00",
+    "settled_at": None,
+    "reason": "nobody answers",
+    "events": [{"at": "2026-11-20T08:04:46.000+00:00", "event": "accepted", "detail": ""}],
+}
+
+
+def spool(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+    row = {
+        "identity": "codex-bob",
+        "host": "here",
+        "tenant_id": "me",
+        "depth": 3,
+        "in_flight": None,
+        "head_age_seconds": 3725.0,
+        "last_receipt_at": None,
+        "dead": 1,
+        "hold": "busy",
+    }
+    match verb:
+        case "queue":
+            return {"queues": [row]}
+        case "dead":
+            return {"dead": [LETTER]}
+        case _:
+            return {"message": LETTER | ({"body": "one\n\x1b[2Jtwo"} if verb == "show" else {})}
+
+
+def test_queues_and_dead_letters(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, spool) as heard:
+        done = peerwake("queue", "bob")
+        shown = json.loads(peerwake("queue", "--json").stdout)
+    assert done.stdout == (
+        "IDENTITY   DEPTH  HEAD AGE  DEAD  LAST RECEIPT  IN FLIGHT  WHY IT WAITS\n"
+        "codex-bob  3      1h02m     1     -             -          busy\n"
+        "dead: m_0123456789abcdefghjk  claude-alice → codex-bob: nobody answers\n"
+    )
+    assert heard.calls[0] == ("queue", {"personality": "bob"})
+    assert [row["depth"] for row in shown["queues"]] == [3]
+    assert [letter["message_id"] for letter in shown["dead"]] == [LETTER["message_id"]]
+    assert all(row["host"] and row["tenant_id"] for row in shown["queues"] + shown["dead"])
+
+
+def test_one_message(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, spool) as heard:
+        shown = peerwake("queue", "show", "m_1").stdout
+        retried = peerwake("queue", "retry", "m_1")
+        dropped = peerwake("queue", "drop", "m_1")
+    assert "reason:       nobody answers\n" in shown
+    assert "  2026-11-20T08:04:46.000+00:00  accepted\n" in shown
+    assert shown.endswith("  | one\n  | \\x1b[2Jtwo\n")
+    assert (retried.stdout, dropped.stdout) == ("m_1 queued again\n", "m_1 dropped\n")
+    assert [verb for verb, _ in heard.calls] == ["show", "retry", "drop"]
+
+
+@pytest.mark.parametrize("verb", ["done", "new"])
+def test_self(peerwake: Run, root: Root, verb: str) -> None:
+    with ControlServer(root.server_socket, lambda verb, args: {"identity": "claude-alice"}) as heard:
+        done = peerwake("self", verb)
+    assert done.returncode == 0
+    assert heard.calls == [(f"self-{verb}", {})]
+
+
+def test_an_answer_that_never_comes_is_unverified(peerwake: Run, root: Root) -> None:
+    def vanish(verb: str, args: dict[str, Any]) -> None:
+        raise ConnectionError
+
+    with ControlServer(root.server_socket, vanish):
+        done = peerwake("stop", "--all")
+    assert done.returncode == 5
+    assert "the connection to the server broke" in done.stderr
+
+
+@pytest.mark.live
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_attach_becomes_the_terminal_of_the_session(environ: dict[str, str], root: Root, tmp_path: Path) -> None:
+    tmux = ["tmux", "-f", "/dev/null", "-S", str(root.run / "tmux" / "x.sock")]
+    subprocess.run([*tmux, "new-session", "-d", "-s", "x", "echo here; exec cat"], check=True, env=environ)
+    answer = {"identity": "x", "socket": tmux[-1], "session": "x", "state": "ready", "mode": "live"}
+    leader, follower = pty.openpty()
+    try:
+        with ControlServer(root.server_socket, lambda verb, args: answer) as heard:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mcp_server", "attach", "bob", "--runtime", "x"],
+                stdin=follower,
+                stdout=follower,
+                stderr=follower,
+                env=environ | {"TERM": "xterm", "TMUX": "/nested,1,0"},
+                cwd=tmp_path,
+                start_new_session=True,
+            )
+            assert b"here" in read_until(leader, b"here")
+        assert heard.calls == [("attach", {"personality": "bob", "runtime": "x"})]
+        subprocess.run([*tmux, "detach-client", "-s", "x"], check=True, env=environ)
+        read_until(leader, b"detached")
+        assert process.wait(10) == 0
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False, env=environ)
+        os.close(leader)
+        os.close(follower)
+
+
+def read_until(descriptor: int, wanted: bytes, seconds: float = 20.0) -> bytes:
+    """Read a terminal's output until it shows `wanted`, or for `seconds`."""
+    seen, deadline = b"", time.monotonic() + seconds
+    while wanted not in seen and time.monotonic() < deadline:
+        if select.select([descriptor], [], [], 0.1)[0]:
+            seen += os.read(descriptor, 65536)
+    return seen
