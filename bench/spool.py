@@ -8,9 +8,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Final
 
 from bench.rows import Row
@@ -127,7 +127,7 @@ def _four_processes(path: Path, seconds: float, floor: float) -> list[Row]:
     ]
 
 
-def _write_alone(path: str, seconds: float, start: Barrier, results: Queue[str]) -> None:
+def _write_alone(path: str, seconds: float, start: Barrier, results: "Queue[str]") -> None:
     count, longest = 0, 0.0
     with SpoolStore(Path(path)) as store:
         start.wait()

@@ -107,7 +107,7 @@ class Booter:
                 return
 
     async def _is_ready(self, reading: Reading, steady: float) -> bool:
-        if reading.state not in (ScreenState.READY, ScreenState.BUSY):
+        if reading.state is not ScreenState.READY:
             return False
         status = await anyio.to_thread.run_sync(self.reader.status, self.facts)
         match status:

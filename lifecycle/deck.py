@@ -1,6 +1,6 @@
 """What every drain of a host shares, and the text a message becomes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio.to_thread
@@ -19,8 +19,9 @@ from transport.clock import Clock
 from transport.envelope import place_body, render
 from transport.identity import SYSTEM, Identity
 from transport.message import Message
+from transport.spool.records import Lease
 from transport.spool.spool import Spool
-from transport.vocabulary import Intelligence
+from transport.vocabulary import Intelligence, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,21 @@ class Deck:
         if profile is not None:
             return profile.intelligence
         return Intelligence.ABSENT if sender == SYSTEM else Intelligence.NATURAL
+
+
+@dataclass(slots=True)
+class Progress:
+    """Writes each stage of one hand-over to the spool before the step it names."""
+
+    deck: Deck
+    lease: Lease
+    stage: Stage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stage = self.lease.stage
+
+    async def reach(self, stage: Stage) -> None:
+        """Record that the hand-over is about to reach a stage."""
+        lease, deck = self.lease, self.deck
+        await deck.spool.stage(lease.message.id, stage, deck.clock.wall(), fence=lease.fence)
+        self.stage = stage

@@ -20,14 +20,14 @@ from transport.spool.spool import Spool
 from transport.vocabulary import Hold, MessageState, WakePolicy
 
 Progress = Callable[[str], Awaitable[None]]
-PROGRESS = frozenset({Hold.WAKING, Hold.UNKNOWN})
+PROGRESS = frozenset({Hold.WAKING, Hold.HANDING_OVER, Hold.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
     """Accepts messages; `kick` tells the drain of an identity that there is one.
 
-    `is_supervised` tells whether this process, or another that notices by itself, delivers.
+    `is_supervised` tells whether this process delivers, `is_live` whether an identity has a session.
     """
 
     resolver: Resolver
@@ -38,6 +38,7 @@ class Dispatcher:
     rate: RateLimit
     kick: Callable[[Identity], None]
     is_supervised: Callable[[], bool]
+    is_live: Callable[[Identity], bool]
 
     async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
         """Accept one message and wait for its receipt while progress is under way.
@@ -97,7 +98,9 @@ class Dispatcher:
             return Hold.EPHEMERAL
         if status.hold is not None:
             return status.hold
-        return Hold.BUSY if accepted.depth > 1 else Hold.WAKING
+        if accepted.depth > 1:
+            return Hold.BUSY
+        return Hold.HANDING_OVER if self.is_live(identity) else Hold.WAKING
 
     def _result(self, accepted: Accepted, profile: Profile, watch: Watch) -> SendResult:
         message: Message = accepted.message

@@ -1,12 +1,12 @@
 """The drain of one identity: see that there is a session, hand over its messages one by one, settle each."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 import anyio
 import anyio.to_thread
 
-from lifecycle.deck import Deck
+from lifecycle.deck import Deck, Progress
 from lifecycle.flags import Flag
 from lifecycle.requests import CrashLooping, PeerStopped, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
@@ -16,7 +16,7 @@ from transport.files import LockHeld
 from transport.identity import Identity
 from transport.process import DeadlinePassed
 from transport.spool.records import Lease
-from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 from transport.vocabulary import Hold, Receipt, Stage
 
 LOOK_AGAIN: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -30,7 +30,6 @@ class Drain:
     deck: Deck
     identity: Identity
     poked: anyio.Event = field(default_factory=anyio.Event)
-    has_looked_at_draft: bool = False
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
@@ -114,10 +113,7 @@ class Drain:
         deck = self.deck
         try:
             hold, detail = await deck.terminals.gate(session)
-            # A draft may be our own text, left by an attempt that was not submitted: look once.
-            is_new_draft = hold is Hold.DRAFT and not self.has_looked_at_draft
-            self.has_looked_at_draft = hold is Hold.DRAFT
-            if hold is not None and not is_new_draft:
+            if hold is not None:
                 await self._held(hold, detail)
                 return
             lease = await deck.spool.lease(self.identity, session.fence, deck.clock.wall())
@@ -125,10 +121,8 @@ class Drain:
                 await self._pause(LOOK_AGAIN[0])
                 return
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)
-            await self.hand_over(session, lease, resume=False)
-        except TmuxUnknown as error:
-            await self._held(Hold.UNKNOWN, str(error))
-        except LockHeld as error:
+            await self.hand_over(session, lease)
+        except (TmuxUnknown, TmuxRefused, LockHeld) as error:
             await self._held(Hold.UNKNOWN, str(error))
         except TmuxGone:
             await self._pause(LOOK_AGAIN[1])
@@ -139,41 +133,50 @@ class Drain:
         self.deck.board.update(self.identity, hold=hold, detail=detail, is_handing_over=False)
         await self._pause(again)
 
-    async def hand_over(self, session: Session, lease: Lease, *, resume: bool) -> None:
-        """Hand one leased message over and settle it; `resume` continues what another server began."""
+    async def hand_over(self, session: Session, lease: Lease) -> None:
+        """Hand a leased message over from the stage it reached, until it is settled or nothing of it was typed."""
         deck, message = self.deck, lease.message
-
-        async def on_stage(stage: Stage) -> None:
-            await deck.spool.stage(message.id, stage, deck.clock.wall(), fence=lease.fence)
-
+        progress = Progress(deck, lease)
+        tries = 0
         try:
             text = await deck.text(session, message)
-            again = lease.attempts > 0
-            outcome = await deck.terminals.hand_over(session, text, message.id, on_stage, resume=resume, again=again)
+            while True:
+                outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
+                if outcome.receipt is not None or not outcome.typed:
+                    await self._outcome(session, lease, outcome)
+                    return
+                tries += outcome.hold in (None, Hold.UNKNOWN)
+                if await self._is_hopeless(lease, outcome, tries):
+                    return
+                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
         except TmuxGone:
             await self.after_death(session, lease)
-            return
-        except (TmuxUnknown, LockHeld):
-            await self._unsettled(session, lease)
-            return
+        except (TmuxUnknown, TmuxRefused, LockHeld) as error:
+            await self._unsettled(session, lease, str(error))
         except OSError as error:
             await deck.settler.failed(lease, f"the body could not be written for the recipient: {error}")
-            return
-        await self._outcome(session, lease, outcome)
 
     async def _outcome(self, session: Session, lease: Lease, outcome: HandOver) -> None:
-        deck = self.deck
         match outcome.receipt:
             case Receipt.CONSUMED:
-                await deck.settler.consumed(lease, outcome.evidence)
+                await self.deck.settler.consumed(lease, outcome.evidence)
             case Receipt.INJECTED:
                 await self.await_consumed(session, lease)
-            case None if not outcome.typed:
-                await deck.settler.returned(lease, outcome.hold or Hold.UNKNOWN)
-                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
             case None:
-                runtime = deck.waker.table.get(self.identity.runtime)
-                await deck.settler.failed(lease, outcome.evidence or runtime.no_receipt, attempts=runtime.attempts)
+                await self.deck.settler.returned(lease, outcome.hold or Hold.UNKNOWN)
+                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
+            case _:
+                assert_never(outcome.receipt)
+
+    async def _is_hopeless(self, lease: Lease, outcome: HandOver, tries: int) -> bool:
+        """Give a message up that was typed again and again, or too long ago, without a receipt."""
+        deck = self.deck
+        runtime = deck.waker.table.get(self.identity.runtime)
+        is_old = deck.clock.wall() - lease.message.accepted_at > deck.limits.message_ttl_seconds
+        if tries < (runtime.attempts or deck.limits.attempts) and not is_old:
+            return False
+        await deck.settler.bury(lease, f"{runtime.no_receipt} ({outcome.evidence})")
+        return True
 
     async def await_consumed(self, session: Session, lease: Lease) -> None:
         """Wait as long as the session lives: the client holds the message in its own queue."""
@@ -199,14 +202,14 @@ class Drain:
         else:
             await deck.settler.failed(lease, "the session died before the message was taken")
 
-    async def _unsettled(self, session: Session, lease: Lease) -> None:
+    async def _unsettled(self, session: Session, lease: Lease, why: str) -> None:
         """The terminal gave no answer in the middle of a hand-over: keep the lease and look again."""
-        self.deck.board.update(self.identity, hold=Hold.UNKNOWN, is_handing_over=False)
+        self.deck.board.update(self.identity, hold=Hold.UNKNOWN, detail=why, is_handing_over=False)
         await self._pause(1.0)
-        if not session.is_alive():
+        if session.is_alive():
+            await self._recover()
+        else:
             await self.after_death(session, lease)
-            return
-        await self._recover()
 
     async def _recover(self) -> None:
         """Settle the lease that this or an earlier server left behind."""
@@ -226,5 +229,5 @@ class Drain:
             elif not session.is_alive():
                 await self.after_death(session, lease)
             else:
-                await self.hand_over(session, lease, resume=True)
+                await self.hand_over(session, lease)
                 return

@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from lifecycle.deck import Deck
+from lifecycle.deck import Deck, Progress
 from lifecycle.flags import Flag
 from lifecycle.requests import CrashLooping, PeerStopped, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
@@ -16,7 +16,7 @@ from transport.files import LockHeld
 from transport.identity import Identity
 from transport.process import DeadlinePassed
 from transport.spool.records import Lease
-from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 LOOK_SECONDS: Final = 0.1
@@ -76,7 +76,7 @@ class EphemeralDrain:
             return False
         except SessionBlocked as blocked:
             await self._hold(Hold.BLOCKED, str(blocked))
-        except (AlreadyWaking, TmuxUnknown, SessionUnreadable, DeadlinePassed, LockHeld) as error:
+        except (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld) as error:
             await self._hold(Hold.UNKNOWN, str(error))
         return True
 
@@ -148,23 +148,20 @@ class EphemeralDrain:
 
     async def _hand_over(self, session: Session, lease: Lease) -> bool:
         deck, message = self.deck, lease.message
-
-        async def on_stage(stage: Stage) -> None:
-            await deck.spool.stage(message.id, stage, deck.clock.wall(), fence=lease.fence)
-
+        progress = Progress(deck, lease)
         if await deck.terminals.find(session, message.id) is Receipt.CONSUMED:
             return True
         text = await deck.text(session, message)
-        resume = lease.stage is not Stage.HELD
-        outcome = await deck.terminals.hand_over(session, text, message.id, on_stage, resume=resume)
+        outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
         if outcome.receipt is not None:
             return True
-        if not outcome.typed:
+        if not outcome.typed or outcome.hold in (Hold.ASKS, Hold.DRAFT, Hold.BUSY):
             await self._hold(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
             return False
         runtime = deck.waker.table.get(self.identity.runtime)
         await deck.terminals.close(session)
-        await deck.settler.failed(lease, outcome.evidence or runtime.no_receipt, attempts=runtime.attempts)
+        reason = f"{runtime.no_receipt} ({outcome.evidence})"
+        await deck.settler.failed(lease, reason, attempts=runtime.attempts)
         return False
 
     async def _watch(self, session: Session, lease: Lease) -> None:

@@ -38,7 +38,7 @@ class InitialPrompt:
             draft = check_draft(profile.initial_prompt, topic="initial-prompt")
             message = accept(draft, SYSTEM, session.identity, hops=0, now=self.clock.wall())
             text = render(message, intelligence=Intelligence.ABSENT)
-            outcome = await self.terminals.hand_over(session, text, message.id, self._on_stage)
+            outcome = await self.terminals.deliver(session, text, message.id, self._on_stage)
             taken = outcome.receipt is not None
             self.logs.lifecycle.write("initial-prompt", identity=session.identity, id=message.id, taken=taken)
             while outcome.receipt is Receipt.INJECTED and session.is_alive():

@@ -11,7 +11,6 @@ from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
 from lifecycle.session import Session, SessionUnreadable
-from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.process import ProcessId
@@ -74,8 +73,9 @@ class Supervisor:
                 self.again.discard(identity)
                 try:
                     await drain.run()
-                except PeerwakeError as error:
-                    self.logs.lifecycle.write("drain-failed", identity=identity, code=error.code, reason=error)
+                except Exception as error:  # the boundary of one drain: the others go on, the log has the fault
+                    fault = f"{type(error).__name__}: {error}"[:500]
+                    self.logs.lifecycle.write("drain-failed", identity=identity, reason=fault)
                     await self.deck.clock.sleep(self.deck.limits.backoff_seconds)
                     self.again.add(identity)
                 if identity not in self.again:

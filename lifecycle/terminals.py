@@ -10,17 +10,17 @@ import anyio
 import anyio.to_thread
 
 from lifecycle.boot import Boot, Booter
+from lifecycle.evidence import SessionTranscript
 from lifecycle.limits import Limits
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions
 from transport.clock import Clock
-from transport.delivery import HandOver, Target, gate, hand_over, resume_hand_over
+from transport.delivery import HandOver, Pace, Target, deliver, gate
 from transport.errors import PeerwakeError
 from transport.logs import Logs
 from transport.paths import Root
 from transport.process import identify, parent
-from transport.receipt import TranscriptTail
 from transport.screen import read_screen
 from transport.tmux.control import ControlClient, TmuxGone
 from transport.tmux.pane import Pane
@@ -42,7 +42,7 @@ class Terminal:
     runtime: Runtime
     reader: Reader
     facts: SessionFacts
-    transcript: TranscriptTail
+    transcript: SessionTranscript
     pane: Pane | None = None
 
 
@@ -81,24 +81,15 @@ class Terminals:
         found = await gate(await self._target(session), self.clock)
         return found.hold, found.reading.excerpt if found.hold in (Hold.ASKS, Hold.UNKNOWN, Hold.BLOCKED) else None
 
-    async def hand_over(
-        self,
-        session: Session,
-        text: str,
-        message_id: str,
-        on_stage: OnStage,
-        *,
-        resume: bool = False,
-        again: bool = False,
+    async def deliver(
+        self, session: Session, text: str, message_id: str, on_stage: OnStage, *, stage: Stage = Stage.HELD
     ) -> HandOver:
-        """Hand one message over; raises TmuxGone, TmuxUnknown.
-
-        `resume` settles what a dead server left half done, `again` looks whether an earlier attempt typed it.
-        """
+        """Hand one message over from the stage it reached; raises TmuxGone, TmuxUnknown, TmuxRefused, LockHeld."""
+        terminal = await self._terminal(session)
         target = await self._target(session)
-        if resume:
-            return await resume_hand_over(target, text, message_id, clock=self.clock)
-        return await hand_over(target, text, message_id, on_stage=on_stage, clock=self.clock, again=again)
+        seconds = terminal.runtime.receipt_seconds or self.limits.receipt_seconds
+        pace = Pace(receipt_seconds=seconds)
+        return await deliver(target, text, message_id, stage=stage, on_stage=on_stage, clock=self.clock, pace=pace)
 
     async def find(self, session: Session, message_id: str) -> Receipt | None:
         """Return the evidence for a message in a session's transcript, also after its end."""
@@ -186,7 +177,7 @@ class Terminals:
                 pane_pid=None if session.pane is None else session.pane.pid,
                 session_ref=session.session_ref,
             )
-            transcript = TranscriptTail(partial(reader.locate, facts), reader.parse, self.clock)
+            transcript = SessionTranscript(partial(reader.locate, facts), reader.parse, self.clock)
             terminal = self._open.setdefault(session.fence, Terminal(session, runtime, reader, facts, transcript))
         return terminal
 
@@ -213,9 +204,8 @@ class Terminals:
             rules=runtime.screen,
             transcript=terminal.transcript,
             status=partial(anyio.to_thread.run_sync, terminal.reader.status, terminal.facts),
-            submit=runtime.submit,
+            submit_keys=runtime.submit,
             has_composer=runtime.has_composer,
             takes_input_while_busy=runtime.takes_input_while_busy,
             human_quiet_seconds=self.limits.human_quiet_seconds,
-            receipt_seconds=runtime.receipt_seconds or self.limits.receipt_seconds,
         )

@@ -99,7 +99,15 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
         root=root.home,
         registry=registry,
         dispatcher=Dispatcher(
-            resolver, spool, board, limits, clock, RateLimit(limits), kick, lambda: supervisor.is_running
+            resolver,
+            spool,
+            board,
+            limits,
+            clock,
+            RateLimit(limits),
+            kick,
+            is_supervised=lambda: supervisor.is_running,
+            is_live=lambda identity: identity in supervisor.watched,
         ),
         fleet=Fleet(registry, resolver, flags, sessions, terminals, spool, board, clock),
         verbs=Verbs(resolver, flags, sessions, terminals, crashes, waker, supervisor, logs),

@@ -74,7 +74,7 @@ def _text_of(content: object) -> str:
 
 
 def read_anthropic(body: Json) -> Conversation:
-    """Read a Messages request; text that only reminds the model of something is not the user's."""
+    """Read a Messages request; reminders are not the user's, unless they bring a message in mid-turn."""
     events: list[Event] = []
     for message in body.get("messages", []):
         content = message["content"]
@@ -82,7 +82,7 @@ def read_anthropic(body: Json) -> Conversation:
         for block in blocks:
             match block["type"]:
                 case "text" if message["role"] == "user":
-                    if not block["text"].lstrip().startswith("<system-reminder>"):
+                    if "<peer-message-" in block["text"] or not block["text"].lstrip().startswith("<system-reminder>"):
                         events.append(Event(Role.USER, block["text"]))
                 case "text" if message["role"] == "assistant":
                     events.append(Event(Role.ASSISTANT, block["text"]))

@@ -1,220 +1,290 @@
-"""One message into one pane: gate, paste, verify, submit, and the receipt that proves it."""
+"""Handing one message over to an agent's terminal: gate, paste, verify, submit, receipt; and resuming it."""
 
+import unicodedata
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, assert_never
+from dataclasses import dataclass, replace
+from typing import Final
 
 from transport.clock import Clock
-from transport.receipt import TranscriptTail
-from transport.screen import Reading, ScreenRules, Shown, compare, read_screen
-from transport.tmux.pane import Look, Pane, PaneInMode
+from transport.errors import InvalidInput
+from transport.gate import Gate, Target, check_alive, gate, hold_of_state
+from transport.receipt import Transcript
+from transport.screen import Reading, Shown, compare, read_screen
+from transport.tmux.pane import PaneInMode
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
-SHOW_SECONDS: Final = 3.0
-SETTLE_SECONDS: Final = 0.6
-SUBMITS: Final = 4
-GRACE_SECONDS: Final = 2.0
-POLL: Final = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05)
+__all__ = ["Gate", "HandOver", "Pace", "Target", "await_receipt", "deliver", "gate", "hand_over", "resume_hand_over"]
 
 OnStage = Callable[[Stage], Awaitable[None]]
 
+FASTEST: Final = 0.002
+INPUT_STATES: Final = (ScreenState.READY, ScreenState.DRAFT, ScreenState.BUSY)
+
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A pane and what is known of the client in it; `status` is what the client itself says it is doing."""
+class Pace:
+    """How long each step may take, in seconds, and how often the submit keys are pressed at most.
 
-    pane: Pane
-    rules: ScreenRules
-    transcript: TranscriptTail
-    status: Callable[[], Awaitable[ScreenState | None]]
-    submit: tuple[str, ...] = ("Enter",)
-    has_composer: bool = True
-    takes_input_while_busy: bool = False
-    human_quiet_seconds: float = 5.0
+    `settle_seconds` is the wait before they are pressed a second time; it doubles before each further
+    one. `consumed_seconds` is granted after `injected` for the transcript to say `consumed`,
+    `grace_seconds` to an earlier attempt to leave a trace.
+    """
+
+    paste_seconds: float = 8.0
+    settle_seconds: float = 0.8
+    submits: int = 4
     receipt_seconds: float = 15.0
+    consumed_seconds: float = 0.25
+    grace_seconds: float = 3.0
+    slowest_poll: float = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """Whether something may be typed now: `hold` None, or why not."""
-
-    hold: Hold | None
-    reading: Reading
+PACE: Final = Pace()
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """How a hand-over ended; `typed` says whether keys may have reached the terminal."""
+    """What is known after an attempt.
+
+    `typed` says that keys may have reached the terminal in this attempt and may yet have an effect: the
+    next one must look for it (`again`, or `resume_hand_over`). `evidence` is one line for the log,
+    `excerpt` the last lines of the screen, `submits` how often the submit keys were pressed.
+    """
 
     receipt: Receipt | None
     hold: Hold | None
     typed: bool
     evidence: str
     excerpt: str
-
-
-async def gate(target: Target, clock: Clock) -> Gate:
-    """Look at the pane, out of copy mode, and say whether something may be typed; raises TmuxGone, TmuxUnknown."""
-    look = await target.pane.look()
-    if look.screen.in_mode:
-        await target.pane.leave_mode()
-        look = await target.pane.look()
-    reading = read_screen(look.screen, target.rules)
-    hold = _hold(target, look, reading, clock)
-    if hold is None:
-        hold = _said(target, await target.status())
-    return Gate(hold, reading)
-
-
-def _hold(target: Target, look: Look, reading: Reading, clock: Clock) -> Hold | None:
-    if look.screen.dead or look.screen.in_mode:
-        return Hold.UNKNOWN
-    match reading.state:
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.DRAFT:
-            return Hold.DRAFT
-        case ScreenState.UNKNOWN:
-            return Hold.UNKNOWN
-        case ScreenState.BUSY:
-            if not target.takes_input_while_busy or reading.input_text is None:
-                return Hold.BUSY
-            if reading.input_text:
-                return Hold.DRAFT
-        case ScreenState.READY:
-            pass
-        case _:
-            assert_never(reading.state)
-    is_typing = look.human_at is not None and clock.wall() - look.human_at < target.human_quiet_seconds
-    return Hold.DRAFT if is_typing else None
-
-
-def _said(target: Target, status: ScreenState | None) -> Hold | None:
-    match status:
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.BUSY if not target.takes_input_while_busy:
-            return Hold.BUSY
-        case _:
-            return None
+    submits: int = 0
 
 
 async def hand_over(
-    target: Target, text: str, message_id: str, *, on_stage: OnStage, clock: Clock, again: bool = False
+    target: Target, text: str, message_id: str, *, on_stage: OnStage, clock: Clock, pace: Pace = PACE
 ) -> HandOver:
-    """Type one message and wait for its receipt; `again` says that an earlier attempt may have typed it.
+    """Paste a message that was never typed, verify it, submit it, wait for the receipt.
 
-    `on_stage` is awaited before the step it names. Raises TmuxGone, TmuxUnknown, LockHeld: then what was
-    typed is unknown, and `resume_hand_over` finds out.
+    Should exactly this text stand in the composer already, it is submitted. `on_stage` is awaited before
+    the step it names. Raises InvalidInput for control characters, and TmuxUnknown, TmuxGone, TmuxRefused,
+    LockHeld: after `PASTING` these leave open whether it arrived, and `resume_hand_over` finds out.
     """
-    if again and (receipt := await target.transcript.find(message_id)) is not None:
-        return HandOver(receipt, None, True, "transcript", "")
-    found = await gate(target, clock)
-    left = _is_left(target, found.reading, text, typed_before=again)
-    if found.hold is not None and not left:
-        return HandOver(None, found.hold, False, "", found.reading.excerpt)
-    await on_stage(Stage.PASTING)
-    if not left:
-        refused = await _paste(target, text, clock)
-        if refused is not None:
-            return refused
-    return await _submit(target, text, message_id, clock)
+    attempt = _Attempt(target, _typeable(text), message_id, on_stage, clock, pace)
+    async with target.pane.exclusive:
+        return await attempt.run()
 
 
-async def resume_hand_over(target: Target, text: str, message_id: str, *, clock: Clock) -> HandOver:
-    """Settle what a server that died left half done: taken, still in the composer, or not there at all.
+async def resume_hand_over(
+    target: Target, text: str, message_id: str, *, on_stage: OnStage, clock: Clock, pace: Pace = PACE
+) -> HandOver:
+    """Settle an attempt that may have succeeded: transcript first, then the composer; pastes nothing.
 
-    Not there at all, after a grace: nothing was typed, and the message can be handed over anew.
+    Text of ours in the composer is submitted. An idle client without a trace of it after a grace period
+    never got it: only then `typed` is False, and it may be handed over anew. Raises as `hand_over`.
     """
-    until = clock.monotonic() + GRACE_SECONDS
+    attempt = _Attempt(target, _typeable(text), message_id, on_stage, clock, pace)
+    async with target.pane.exclusive:
+        return await attempt.look_back()
+
+
+async def deliver(
+    target: Target,
+    text: str,
+    message_id: str,
+    *,
+    stage: Stage,
+    on_stage: OnStage,
+    clock: Clock,
+    pace: Pace = PACE,
+) -> HandOver:
+    """Hand a leased message over from the stage it reached; what may have arrived is not repeated."""
+    if stage is not Stage.HELD:
+        settled = await resume_hand_over(target, text, message_id, on_stage=on_stage, clock=clock, pace=pace)
+        if settled.receipt is not None or settled.typed:
+            return settled
+        await on_stage(Stage.HELD)
+    return await hand_over(target, text, message_id, on_stage=on_stage, clock=clock, pace=pace)
+
+
+def _typeable(text: str) -> str:
+    """Return the text with LF line ends; raises InvalidInput for what could end the paste or press keys."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    bad = next((char for char in lines if unicodedata.category(char) == "Cc" and char not in "\n\t"), None)
+    if bad is not None or not lines.strip():
+        raise InvalidInput("text", f"holds {bad!r}, which may not reach a terminal" if bad else "is empty")
+    return lines
+
+
+async def await_receipt(
+    transcript: Transcript,
+    message_id: str,
+    *,
+    seconds: float,
+    clock: Clock,
+    wanted: Receipt = Receipt.CONSUMED,
+    pace: Pace = PACE,
+) -> Receipt | None:
+    """Poll until the evidence is `wanted` or stronger, at most `seconds`; returns the strongest seen."""
+    until, nap = clock.monotonic() + seconds, FASTEST
     while True:
-        receipt = await target.transcript.find(message_id)
-        if receipt is not None:
-            return HandOver(receipt, None, True, "transcript", "")
-        found = await gate(target, clock)
-        if _is_left(target, found.reading, text):
-            return await _submit(target, text, message_id, clock)
-        if clock.monotonic() > until:
-            return HandOver(None, found.hold, False, "no trace of it", found.reading.excerpt)
-        await clock.sleep(POLL[-1])
+        found = await transcript.find(message_id)
+        if found is Receipt.CONSUMED or (found is not None and found is wanted):
+            return found
+        if clock.monotonic() >= until:
+            return found
+        await clock.sleep(nap)
+        nap = min(nap * 1.3, pace.slowest_poll)
 
 
-def _is_left(target: Target, reading: Reading, text: str, *, typed_before: bool = True) -> bool:
-    """Tell whether the composer holds exactly our text; a collapsed paste is ours only if we may have typed it."""
-    if not target.has_composer or reading.state in (ScreenState.ASKS, ScreenState.UNKNOWN):
-        return False
-    shown = compare(reading, text, target.rules, counted=True)
-    return shown is Shown.OURS or (typed_before and shown is Shown.COLLAPSED)
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One message, one pane, one attempt."""
 
+    target: Target
+    text: str
+    message_id: str
+    on_stage: OnStage
+    clock: Clock
+    pace: Pace
 
-async def _paste(target: Target, text: str, clock: Clock) -> HandOver | None:
-    """Paste, and return None when the composer shows our text and nothing else; else why Enter is not pressed."""
-    # The last look, as late as possible: a dialog may have come up since the gate.
-    look = await target.pane.look()
-    reading = read_screen(look.screen, target.rules)
-    hold = _hold(target, look, reading, clock)
-    if hold is not None:
-        return HandOver(None, hold, False, "", reading.excerpt)
-    try:
-        await target.pane.paste(text)
-    except PaneInMode:
-        return HandOver(None, Hold.UNKNOWN, False, "", reading.excerpt)
-    if not target.has_composer:
-        return None
-    until = clock.monotonic() + SHOW_SECONDS
-    polls = iter(POLL)
-    while True:
-        reading = read_screen(await target.pane.capture(), target.rules)
-        if reading.state is not ScreenState.ASKS:
-            shown = compare(reading, text, target.rules)
-            if shown in (Shown.OURS, Shown.COLLAPSED):
-                return None
-        if clock.monotonic() > until:
-            return HandOver(None, _unshown(reading), True, "the pasted text did not show", reading.excerpt)
-        await clock.sleep(next(polls, POLL[-1]))
-
-
-def _unshown(reading: Reading) -> Hold:
-    match reading.state:
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.DRAFT:
-            return Hold.DRAFT
-        case _:
-            return Hold.UNKNOWN
-
-
-async def _submit(target: Target, text: str, message_id: str, clock: Clock) -> HandOver:
-    """Press Enter while the composer is ours, at most four times, and wait for the receipt."""
-    started = clock.monotonic()
-    reading: Reading | None = None
-    for attempt in range(1, SUBMITS + 1):
-        if attempt > 1 or not target.has_composer:
-            reading = read_screen(await target.pane.capture(), target.rules)
-            if target.has_composer and not _is_left(target, reading, text):
-                break
+    async def run(self) -> HandOver:
+        passed = await gate(self.target, self.clock)
+        if passed.quiet and self._stands(passed.reading) is Shown.OURS:
+            await self.on_stage(Stage.PASTING)
+            return await self._submit("our text already stood in the composer", passed.reading)
+        if passed.hold is not None:
+            return _held(passed, "nothing typed")
+        await self.target.transcript.mark(self.message_id)
+        await self.on_stage(Stage.PASTING)
+        # The last look, as late as possible: a dialog may have come up meanwhile.
+        passed = await gate(self.target, self.clock)
         try:
-            await target.pane.press(*target.submit)
+            if passed.hold is None:
+                await self.target.pane.paste(self.text)
         except PaneInMode:
-            return HandOver(None, Hold.UNKNOWN, True, "the pane went into copy mode", "")
-        receipt = await _await_receipt(target, message_id, clock, SETTLE_SECONDS * attempt)
-        if receipt is not None:
-            return HandOver(receipt, None, True, "transcript", "")
-        if not target.has_composer:
-            break
-    left = target.receipt_seconds - (clock.monotonic() - started)
-    receipt = await _await_receipt(target, message_id, clock, max(left, 0.0))
-    if receipt is not None:
-        return HandOver(receipt, None, True, "transcript", "")
-    reading = read_screen(await target.pane.capture(), target.rules)
-    return HandOver(None, _unshown(reading), True, "", reading.excerpt)
+            passed = replace(passed, hold=Hold.UNKNOWN)
+        if passed.hold is not None:
+            await self.on_stage(Stage.HELD)
+            return _held(passed, "the screen changed before the paste, nothing typed")
+        return await self._verify() if self.target.has_composer else await self._submit_unseen(passed.reading)
+
+    async def look_back(self) -> HandOver:
+        """Look for the trace of an earlier attempt: transcript, composer, and both again after a grace."""
+        for grace in (0.0, self.pace.grace_seconds):
+            found = await self._receipt_within(grace)
+            passed = await gate(self.target, self.clock)
+            if found is not None:
+                return await self._settled(found, passed.reading.excerpt, "found", 0)
+            if passed.quiet and self._stands(passed.reading, counted=True) in (Shown.OURS, Shown.COLLAPSED):
+                return await self._submit("our text stood in the composer", passed.reading)
+            if passed.hold is not None or passed.reading.state is not ScreenState.READY:
+                held = _held(passed, "no trace of the earlier attempt yet")
+                return replace(held, typed=True)
+        # Without a composer a program may have read it and not have acknowledged it yet.
+        typed = not self.target.has_composer
+        return HandOver(None, None, typed, "no trace of the earlier attempt in an idle client", passed.reading.excerpt)
+
+    def _stands(self, reading: Reading, *, counted: bool = False) -> Shown:
+        """Say what the composer holds, as far as the screen is one that takes input."""
+        if reading.state not in INPUT_STATES or not self.target.has_composer:
+            return Shown.NONE
+        return compare(reading, self.text, self.target.rules, counted=counted)
+
+    async def _verify(self) -> HandOver:
+        """Wait until the composer shows our text and nothing else, then submit it; else press nothing."""
+        until, nap = self.clock.monotonic() + self.pace.paste_seconds, FASTEST
+        while True:
+            reading = await self._read()
+            shown = self._stands(reading)
+            if shown in (Shown.OURS, Shown.COLLAPSED):
+                return await self._submit("pasted", reading)
+            if self.clock.monotonic() >= until:
+                return await self._unverified(reading, shown)
+            await self.clock.sleep(nap)
+            nap = min(nap * 1.3, self.pace.slowest_poll)
+
+    async def _submit_unseen(self, reading: Reading) -> HandOver:
+        """The program has read what was typed already: end the line, once."""
+        try:
+            await self.target.pane.press(*self.target.submit_keys)
+        except PaneInMode:
+            return HandOver(None, Hold.UNKNOWN, True, "typed, but copy mode was entered before Enter", reading.excerpt)
+        found = await self._receipt_within(self.pace.receipt_seconds)
+        if found is not None:
+            return await self._settled(found, reading.excerpt, "typed", 1)
+        return HandOver(None, None, True, "typed, not acknowledged", reading.excerpt, 1)
+
+    async def _unverified(self, reading: Reading, shown: Shown) -> HandOver:
+        """The paste did not show: say why nothing was submitted, unless the client took it all the same."""
+        found = await self.target.transcript.find(self.message_id)
+        if found is not None:
+            return await self._settled(found, reading.excerpt, "taken without Enter", 0)
+        hold = hold_of_state(reading.state) if shown is not Shown.EMPTY else None
+        evidence = f"pasted, but the screen is {reading.state} and the composer holds {shown}; Enter was not pressed"
+        return HandOver(None, hold, True, evidence, reading.excerpt)
+
+    async def _submit(self, how: str, verified: Reading) -> HandOver:
+        """Press the submit keys until the composer lets go of our text or the transcript has it."""
+        settle, presses = self.pace.settle_seconds, 0
+        reading = await self._read()
+        while presses < self.pace.submits and self._is_still(verified, reading):
+            try:
+                await self.target.pane.press(*self.target.submit_keys)
+            except PaneInMode:
+                break
+            presses += 1
+            found = await self._receipt_within(settle)
+            if found is not None:
+                return await self._settled(found, reading.excerpt, how, presses)
+            settle *= 2
+            reading = await self._read()
+        return await self._await_late(how, presses, verified)
+
+    def _is_still(self, verified: Reading, reading: Reading) -> bool:
+        """Our text as it was when verified: another collapsed paste is not ours."""
+        shown = self._stands(reading)
+        return shown is Shown.OURS or (shown is Shown.COLLAPSED and reading.input_text == verified.input_text)
+
+    async def _receipt_within(self, seconds: float) -> Receipt | None:
+        transcript = self.target.transcript
+        wanted, pace = Receipt.INJECTED, self.pace
+        return await await_receipt(
+            transcript, self.message_id, seconds=seconds, clock=self.clock, wanted=wanted, pace=pace
+        )
+
+    async def _await_late(self, how: str, presses: int, verified: Reading) -> HandOver:
+        """The composer let go of our text, or every Enter was in vain: only the transcript can tell now."""
+        reading = await self._read()
+        was_taken = presses and not self._is_still(verified, reading)
+        found = await self._receipt_within(self.pace.receipt_seconds if was_taken else 0.0)
+        if found is not None:
+            return await self._settled(found, reading.excerpt, how, presses)
+        reading = await self._read()
+        if self._is_still(verified, reading):
+            hold, where = None, "our text still stands in the composer"
+        else:
+            hold, where = hold_of_state(reading.state), f"the screen is {reading.state}"
+        evidence = f"{how}, {presses} times submitted, no receipt: {where}"
+        return HandOver(None, hold, True, evidence, reading.excerpt, presses)
+
+    async def _settled(self, found: Receipt, excerpt: str, how: str, presses: int) -> HandOver:
+        if found is Receipt.INJECTED:
+            await self.on_stage(Stage.INJECTED)
+            later = await await_receipt(
+                self.target.transcript,
+                self.message_id,
+                seconds=self.pace.consumed_seconds,
+                clock=self.clock,
+                pace=self.pace,
+            )
+            found = later or found
+        return HandOver(found, None, True, f"{how}, {found} according to the transcript", excerpt, presses)
+
+    async def _read(self) -> Reading:
+        screen = await self.target.pane.capture()
+        check_alive(self.target.pane, screen)
+        return read_screen(screen, self.target.rules)
 
 
-async def _await_receipt(target: Target, message_id: str, clock: Clock, seconds: float) -> Receipt | None:
-    until = clock.monotonic() + seconds
-    polls = iter(POLL)
-    while True:
-        receipt = await target.transcript.find(message_id)
-        if receipt is not None or clock.monotonic() > until:
-            return receipt
-        await clock.sleep(next(polls, POLL[-1]))
+def _held(passed: Gate, evidence: str) -> HandOver:
+    hold = passed.hold or Hold.BUSY
+    return HandOver(None, hold, False, f"{evidence}: {hold}", passed.reading.excerpt)

@@ -1,98 +1,165 @@
 """Reading a client's transcript for the evidence that a message was taken."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import anyio.to_thread
 
-from transport.clock import Clock
 from transport.vocabulary import Receipt
 
 Parse = Callable[[bytes], tuple[str, Receipt] | None]
 """Returns the message id and the evidence that one line of a transcript holds, None for any other line."""
 
 CHUNK: Final = 1 << 20
-INLINE_BYTES: Final = 64 << 10
-LINE_MAX: Final = 16 << 20
-LOCATE_SECONDS: Final = 0.25
+LINE_MAX: Final = 64 << 20
+INLINE_BYTES: Final = 256 << 10
+REMEMBERED: Final = 16
+
+
+class Transcript(Protocol):
+    """Where the evidence for a message is looked up."""
+
+    async def mark(self, message_id: str) -> None:
+        """Look for this message only in what is written from now on: it was never typed before."""
+        ...
+
+    async def find(self, message_id: str) -> Receipt | None:
+        """Return the strongest evidence written so far, None when there is none."""
+        ...
 
 
 @dataclass(slots=True)
-class TranscriptTail:
-    """Follows a transcript wherever the client moves it, and remembers what its lines prove.
+class _Progress:
+    """How far one file was searched for one message: `offset` is the start of a line."""
 
-    `locate` may read files and answers None while there is no transcript; what earlier files of the
-    same session proved stays proven.
+    device: int = 0
+    inode: int = 0
+    offset: int = 0
+    scanned: int = 0
+    found: Receipt | None = None
+
+
+class TranscriptTail:
+    """The evidence in one growing file of lines, which may not exist yet, be cut or be replaced.
+
+    A message is searched for from the start of the file, once, then only in what was added. Lines
+    longer than 64 MiB and lines that `parse` makes nothing of are skipped.
     """
 
-    locate: Callable[[], Path | None]
-    parse: Parse
-    clock: Clock
-    _path: Path | None = None
-    _inode: int = 0
-    _offset: int = 0
-    _partial: bytes = b""
-    _skipping: bool = False
-    _located_at: float = float("-inf")
-    _found: dict[str, Receipt] = field(default_factory=dict)
+    def __init__(self, path: Path, parse: Parse) -> None:
+        self.path = path
+        self._parse = parse
+        self._progress: dict[str, _Progress] = {}
+
+    async def mark(self, message_id: str) -> None:
+        """Look for this message only in what is written from now on."""
+        self._remember(message_id, _at_end(self.path))
 
     async def find(self, message_id: str) -> Receipt | None:
-        """Return the strongest evidence for a message written so far, None when there is none."""
-        if self._found.get(message_id) is not Receipt.CONSUMED:
-            now = self.clock.monotonic()
-            if now - self._located_at >= (LOCATE_SECONDS if self._path else 0.0):
-                self._located_at = now
-                self._follow(await anyio.to_thread.run_sync(self.locate))
-            await self._read()
-        return self._found.get(message_id)
+        """Return the strongest evidence for the message; raises OSError for an unreadable file."""
+        progress = self._progress.get(message_id)
+        if progress is None:
+            progress = _Progress()
+            self._remember(message_id, progress)
+        if self._unread(progress) > INLINE_BYTES:
+            return await anyio.to_thread.run_sync(lambda: self.search(message_id, progress))
+        return self.search(message_id, progress)
 
-    def _follow(self, path: Path | None) -> None:
-        if path is not None and path != self._path:
-            self._path = path
-            self._restart(0)
+    def _remember(self, message_id: str, progress: _Progress) -> None:
+        self._progress[message_id] = progress
+        while len(self._progress) > REMEMBERED:
+            del self._progress[next(iter(self._progress))]
 
-    def _restart(self, inode: int) -> None:
-        self._inode, self._offset, self._partial, self._skipping = inode, 0, b"", False
-
-    async def _read(self) -> None:
-        if self._path is None:
-            return
+    def _unread(self, progress: _Progress) -> int:
         try:
-            status = os.stat(self._path)  # noqa: PTH116
+            return self.path.stat().st_size - progress.scanned
         except OSError:
-            return
-        if status.st_ino != self._inode or status.st_size < self._offset:
-            self._restart(status.st_ino)
-        if status.st_size - self._offset > INLINE_BYTES:
-            await anyio.to_thread.run_sync(self._take, status.st_size)
-        elif status.st_size > self._offset:
-            self._take(status.st_size)
+            return 0
 
-    def _take(self, size: int) -> None:
-        assert self._path is not None
+    def search(self, message_id: str, progress: _Progress) -> Receipt | None:
+        """Read what was added and remember the strongest evidence; blocking."""
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                while self._offset < size and (data := file.read(min(CHUNK, size - self._offset))):
-                    self._offset += len(data)
-                    self._feed(data)
-        except OSError:
-            return
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return progress.found
+        try:
+            _restart_if_replaced(descriptor, progress)
+            for line in _lines_with(descriptor, message_id.encode(), progress):
+                evidence = self._parse(line)
+                if evidence is not None and evidence[0] == message_id and progress.found is not Receipt.CONSUMED:
+                    progress.found = evidence[1]
+        finally:
+            os.close(descriptor)
+        return progress.found
 
-    def _feed(self, data: bytes) -> None:
-        *lines, rest = (self._partial + data).split(b"\n")
-        for line in lines:
-            if self._skipping:
-                self._skipping = False
-            elif proof := self.parse(line):
-                self._note(*proof)
-        self._partial = rest
-        if len(rest) > LINE_MAX:
-            self._partial, self._skipping = b"", True
 
-    def _note(self, message_id: str, receipt: Receipt) -> None:
-        if self._found.get(message_id) is not Receipt.CONSUMED:
-            self._found[message_id] = receipt
+def _at_end(path: Path) -> _Progress:
+    try:
+        status = path.stat()
+    except OSError:
+        return _Progress()
+    return _Progress(status.st_dev, status.st_ino, status.st_size, status.st_size)
+
+
+def _restart_if_replaced(descriptor: int, progress: _Progress) -> None:
+    status = os.fstat(descriptor)
+    if (status.st_dev, status.st_ino) != (progress.device, progress.inode) or status.st_size < progress.scanned:
+        progress.device, progress.inode = status.st_dev, status.st_ino
+        progress.offset = progress.scanned = 0
+
+
+def _lines_with(descriptor: int, needle: bytes, progress: _Progress) -> Iterator[bytes]:
+    """Yield the complete lines that hold `needle` and move the progress behind them."""
+    while chunk := os.pread(descriptor, CHUNK, progress.scanned):
+        start = progress.scanned
+        progress.scanned += len(chunk)
+        end = chunk.rfind(b"\n")
+        if end < 0:
+            continue
+        complete = start + end + 1
+        if complete - progress.offset <= LINE_MAX:
+            head = os.pread(descriptor, start - progress.offset, progress.offset) if start > progress.offset else b""
+            block = head + chunk[: end + 1]
+            yield from (line for line in _holding(block, needle))
+        progress.offset = complete
+
+
+def _holding(block: bytes, needle: bytes) -> Iterable[bytes]:
+    if needle not in block:
+        return ()
+    return (line for line in block.split(b"\n") if needle in line)
+
+
+class Transcripts:
+    """The evidence in several files, as when a client starts a new one on resume; `locate` names them all.
+
+    `locate` is asked again at every look, so it must be cheap: a glob of one directory.
+    """
+
+    def __init__(self, locate: Callable[[], Iterable[Path]], parse: Parse) -> None:
+        self._locate = locate
+        self._parse = parse
+        self._tails: dict[Path, TranscriptTail] = {}
+
+    async def mark(self, message_id: str) -> None:
+        """Look for this message only in what is written from now on."""
+        for tail in self._known():
+            await tail.mark(message_id)
+
+    async def find(self, message_id: str) -> Receipt | None:
+        """Return the strongest evidence in any of the files."""
+        best: Receipt | None = None
+        for tail in self._known():
+            found = await tail.find(message_id)
+            if found is Receipt.CONSUMED:
+                return found
+            best = best or found
+        return best
+
+    def _known(self) -> list[TranscriptTail]:
+        paths = list(self._locate())
+        self._tails = {path: self._tails.get(path) or TranscriptTail(path, self._parse) for path in paths}
+        return list(self._tails.values())

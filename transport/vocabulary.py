@@ -18,6 +18,7 @@ class Hold(StrEnum):
 
     BUSY = "busy"
     WAKING = "waking"
+    HANDING_OVER = "handing-over"
     EPHEMERAL = "ephemeral"
     DRAFT = "draft"
     ASKS = "asks"

@@ -135,7 +135,7 @@ SCREEN: Final = ScreenRules(
     faint_is_ghost=True,
     footer=10,
     busy=(
-        r"^[·✢✳✶✻✽*∗] \S[^…]*…(?: \(.*)?$",
+        r"^[·✢✳✶✻✽*∗] [^\s…]+(?: [^\s…]+)*…(?: \(.*)?$",
         r"^  (?:[⏵⏸].* · )?esc to interrupt",
         r"^  ⎿  Queued\b",
     ),

@@ -96,25 +96,29 @@ def _open_files(pid: int | None) -> Iterator[Path]:
     queue = [pid]
     for current in queue:
         queue += _children(current)[: DESCENDANTS_MAX - len(queue)]
-        try:
-            entries = list(os.scandir(f"/proc/{current}/fd"))
-        except OSError:
-            continue
-        for entry in entries:
+        held = Path(f"/proc/{current}/fd")
+        for name in _names(held):
             try:
-                yield Path(entry.path).readlink()
+                yield (held / name).readlink()
             except OSError:
                 continue
 
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    try:
-        for task in os.scandir(f"/proc/{pid}/task"):
-            found += map(int, Path(task.path, "children").read_text().split())
-    except (OSError, ValueError):
-        return found
+    for task in _names(Path(f"/proc/{pid}/task")):
+        try:
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except (OSError, ValueError):
+            continue
     return found
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def _begun_since(sessions: Path, woke_at: float) -> Iterator[Path]:

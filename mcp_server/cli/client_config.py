@@ -10,11 +10,10 @@ from pathlib import Path
 from mcp_server import settings
 from mcp_server.cli.context import Context
 from mcp_server.cli.failures import BadUsage
-from mcp_server.clients import claude, codex
 from mcp_server.clients.connection import Change, Connection, Transport
+from mcp_server.clients.table import CLIENTS
 from transport.paths import Root
 
-CLIENTS = {"claude": (claude.plan, claude.render), "codex": (codex.plan, codex.render)}
 STDIO = ("serve", "--transport", "stdio")
 PATHS = {Transport.HTTP: "/mcp", Transport.SSE: "/sse"}
 
@@ -25,14 +24,12 @@ def planned(context: Context, client: str, cwd: Path, transport: str, *, everywh
     Raises ConfigUnusable (GlobalSettings unless `everywhere`), or InvalidInput for a transport it does not speak.
     """
     there = connection(context, Transport(transport))
-    plan, _ = CLIENTS[client]
-    return plan(cwd, there, environ=context.environ, allow_global=everywhere)
+    return CLIENTS[client].plan(cwd, there, environ=context.environ, allow_global=everywhere)
 
 
 def rendered(context: Context, client: str, transport: str) -> str:
     """Return a client's configuration as text; raises InvalidInput for a transport it does not speak."""
-    _, render = CLIENTS[client]
-    return render(connection(context, Transport(transport)))
+    return CLIENTS[client].render(connection(context, Transport(transport)))
 
 
 def connection(context: Context, transport: Transport) -> Connection:

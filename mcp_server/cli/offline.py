@@ -14,7 +14,7 @@ from lifecycle.states import PeerState, SendStatus
 from mcp_server import settings
 from mcp_server.cli.caller import LocalCallers
 from mcp_server.cli.context import Context
-from mcp_server.tools.messages import send_request, structure
+from mcp_server.tools.messages import send_request
 from transport.clock import SystemClock, iso
 from transport.identity import Identity
 from transport.message import accept
@@ -79,7 +79,7 @@ class Offline:
             removed_controls=accepted.message.removed_controls,
             duplicate=accepted.duplicate,
         )
-        return structure(result)
+        return asdict(result)
 
     def peers(self, query: str | None, live_only: bool) -> list[dict[str, Any]]:
         """Return the rows of `list`, a state that the files do not tell being `unknown`."""

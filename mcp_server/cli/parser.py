@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         options = super().format_help().split("\n\n", 1)[1]
-        words = "".join(f"  {word.shown:<22}{word.help}\n" for word in self.words)
+        words = "".join(f"  {word.shown:<15}{word.help}\n" for word in self.words)
         return f"{self._usage()}\n\n{_insert_after_description(options, words)}"
 
     def _usage(self) -> str:

@@ -10,7 +10,6 @@ from mcp_server.cli.failures import BadUsage, Failure, Refused
 from mcp_server.cli.parser import Parser
 
 VERB_SECONDS = 60.0
-DONE = {"stop": "stopped", "start": "started"}
 
 
 def parser(verb: str, summary: str) -> Parser:
@@ -33,8 +32,8 @@ def run_on_peers(context: Context, argv: list[str], verb: str, summary: str) -> 
     with connect(context) as control:
         for name in given.names or [None]:
             try:
-                done = control.call(verb, {"personality": name} if name else {"all": True}, VERB_SECONDS)
-                results += [{"identity": identity, "state": DONE[verb]} for identity in done[DONE[verb]]]
+                done = control.call(verb, {"name": name}, VERB_SECONDS)
+                results += done["rows"]
             except Refused as refused:
                 refusals.append(refused)
             except Failure:

@@ -56,10 +56,11 @@ def plan(
     global_files = [each / name for each in (config, home / ".claude") for name in ("settings.json",)]
     servers = inside(cwd, ".mcp.json", (), allow_global)
     settings = inside(cwd, ".claude/settings.json", global_files, allow_global)
-    return [_servers_change(servers, connection), _settings_change(settings)]
+    return [servers_change(servers, connection), _settings_change(settings)]
 
 
-def _servers_change(path: Path, connection: Connection) -> Change:
+def servers_change(path: Path, connection: Connection) -> Change:
+    """Return `.mcp.json` with our server in it; raises ConfigUnusable."""
     old = read_config(path)
     text = _text(path, old)
     document = json.loads(text)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from mcp_server.clients import claude, codex
+from mcp_server.clients import claude, codex, scripted
 from mcp_server.clients.connection import Change, Connection, apply
 from transport.errors import InvalidInput
 
@@ -30,6 +30,7 @@ class Client:
 CLIENTS: Final[Mapping[str, Client]] = {
     "claude": Client(claude.render, claude.plan),
     "codex": Client(codex.render, codex.plan),
+    "scripted": Client(scripted.render, scripted.plan),
 }
 
 

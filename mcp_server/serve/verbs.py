@@ -105,7 +105,7 @@ async def status(call: Call) -> dict[str, Any]:
         "counts": {
             "peers": page.total,
             "connections": facts.connections(),
-            "in_flight": facts.in_flight.count,
+            "in_flight": facts.in_flight.count - 1,
             "queued": sum(row.depth for row in queues),
             "dead": sum(row.dead for row in queues),
         },

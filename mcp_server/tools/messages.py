@@ -81,13 +81,13 @@ async def send_to_peer(
     """Send one message. Nothing waits before the service has it, so calls are accepted in their order."""
     request = send_request(given, meta)
     sent = await service.send(sender, request, progress)
-    if sent.duplicate and not arguments_have_key(given):
+    if sent.duplicate and not _has_key(given):
         # A bridge has repeated the call after a restart; its caller sent one message and is told of one.
         sent = replace(sent, duplicate=False)
     return Answer(_line(sent), structure(sent))
 
 
-def arguments_have_key(given: Mapping[str, Any] | None) -> bool:
+def _has_key(given: Mapping[str, Any] | None) -> bool:
     """Return whether the caller gave an idempotency key of its own."""
     return bool(given and given.get("idempotency_key"))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import anyio
 
-from tests.clients.harness import Client, ClientWorld
+from tests.clients.client import Client
+from tests.clients.harness import ClientWorld
 from tests.clients.scenes import RULES, SCENES, Scene
 from transport.screen import read_screen
 from transport.tmux import commands

@@ -6,9 +6,10 @@
         assert await client.receipt(message_id) is Receipt.CONSUMED
         assert world.model.count("ping") == 1
 
-`world.environ` is the environment of an operator of that world: give it to `peerwake serve` and the
-`peerwake` command for tests of the whole product. On leaving, every process that carries the world's
-PEERWAKE_HOME or HOME is ended by its pid, then the directory is removed.
+`world.environ` is the environment of an operator of that world, for tests of the whole product;
+`world.peerwake("create", "alice", …)` runs one command, `async with world.server():` the server.
+On leaving, every process that carries the world's PEERWAKE_HOME or HOME is ended by its pid, then the
+directory is removed.
 
 The programs come from the directory that PEERWAKE_CLIENTS_BIN names (`claude` and `codex` in it).
 """
@@ -20,31 +21,31 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 
-from lifecycle.boot import Boot, BootEnd, Booter
-from lifecycle.limits import Limits
-from lifecycle.runtimes.base import LaunchSpec, Reader, Runtime, SessionFacts
+from lifecycle.boot import BootEnd
+from lifecycle.runtimes.base import LaunchSpec, SessionFacts
 from lifecycle.runtimes.table import BUILT_IN, READERS
 from lifecycle.states import Mode
 from mcp_server.clients.connection import Connection
 from mcp_server.clients.table import configure
+from tests.clients.client import Client, eventually
 from tests.model_server import ModelServer, Rule
 from transport.clock import SystemClock
 from transport.paths import Root
-from transport.process import ProcessId, identify, terminate
-from transport.screen import Reading, Screen, read_screen
+from transport.process import Finished, ProcessId, identify, run, terminate
 from transport.tmux import server as tmux_server
 from transport.tmux.control import ControlClient
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
-from transport.vocabulary import Receipt, ScreenState
 
 VARIABLE = "PEERWAKE_CLIENTS_BIN"
+TOP = Path(__file__).parents[2]
 NOBODY = 65534
 SETPRIV = ("/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 CODEX_CONFIG = """\
@@ -66,105 +67,6 @@ def clients_bin() -> Path | None:
     named = os.environ.get(VARIABLE)
     path = Path(named) if named else None
     return path if path and all((path / name).exists() for name in ("claude", "codex")) else None
-
-
-@dataclass(slots=True)
-class Client:
-    """One real client in a tmux of its own."""
-
-    runtime: Runtime
-    reader: Reader
-    pane: Pane
-    facts: SessionFacts
-    started: tmux_server.Started
-    socket: Path
-    clock: SystemClock
-
-    async def screen(self) -> Screen:
-        return await self.pane.capture()
-
-    async def reading(self) -> Reading:
-        return read_screen(await self.screen(), self.runtime.screen)
-
-    def status(self) -> ScreenState | None:
-        """Return what the client says of itself."""
-        return self.reader.status(self.facts)
-
-    async def boot(self, **limits: float) -> Boot:
-        """Go past the dialogs that the runtime knows; `blocked` after three quiet seconds with another."""
-        chosen = Limits(**{"boot_seconds": 40.0, "blocked_seconds": 3.0, **limits})
-        return await Booter(self.pane, self.runtime, self.reader, self.facts, self.clock, chosen).run()
-
-    async def press(self, *keys: str) -> None:
-        await self.pane.press(*keys)
-
-    async def resize(self, columns: int, rows: int) -> None:
-        """Make the window as small or large as the terminal of a person who attaches to it."""
-        size = ("-x", str(columns), "-y", str(rows))
-        await self.pane.control.command("resize-window", "-t", self.pane.pane_id, *size)
-
-    async def type(self, text: str) -> None:
-        """Press the keys of a text one by one, as a person does."""
-        for char in text:
-            await self.pane.press("Space" if char == " " else char)
-
-    async def paste(self, text: str) -> None:
-        """Paste and wait until the composer shows something."""
-        await self.pane.paste(text)
-        await self.until(lambda reading: bool(reading.input_text), "the pasted text to show")
-
-    async def submit(self, text: str) -> None:
-        """Paste, press Enter, and wait until the composer is empty or gone."""
-        await self.paste(text)
-        await self.press("Enter")
-        await self.until(lambda reading: not reading.input_text, "the text to be submitted")
-
-    async def until(
-        self, wanted: ScreenState | Callable[[Reading], bool], what: str = "", seconds: float = 20.0
-    ) -> Reading:
-        """Return the first reading that is as wanted; fails with the screen after `seconds`."""
-        reading: Reading | None = None
-        with anyio.move_on_after(seconds):
-            while True:
-                reading = await self.reading()
-                if reading.state is wanted if isinstance(wanted, ScreenState) else wanted(reading):
-                    return reading
-                await anyio.sleep(0.02)
-        raise AssertionError(f"waited {seconds:g} s for {what or wanted}; the screen shows {reading}")
-
-    async def shows(self, text: str, seconds: float = 20.0) -> Screen:
-        """Return the first screen that has `text` in one of its lines; fails with the screen after `seconds`."""
-        lines: tuple[str, ...] = ()
-        with anyio.move_on_after(seconds):
-            while True:
-                screen = await self.screen()
-                lines = screen.lines
-                if any(text in line for line in lines):
-                    return screen
-                await anyio.sleep(0.02)
-        raise AssertionError(f"waited {seconds:g} s for {text!r} on\n" + "\n".join(lines))
-
-    def evidence(self, message_id: str) -> list[Receipt]:
-        """Return what the transcript proves of a message, in the order it was written."""
-        path = self.reader.locate(self.facts)
-        if path is None:
-            return []
-        found = [self.reader.parse(line) for line in path.read_bytes().splitlines()]
-        return [each[1] for each in found if each and each[0] == message_id]
-
-    async def receipt(self, message_id: str, wanted: Receipt = Receipt.CONSUMED, seconds: float = 30.0) -> Receipt:
-        """Wait for a piece of evidence; fails with the screen after `seconds`."""
-        with anyio.move_on_after(seconds):
-            while True:
-                if wanted in self.evidence(message_id):
-                    return wanted
-                await anyio.sleep(0.02)
-        reading = await self.reading()
-        raise AssertionError(f"no {wanted} of {message_id}, only {self.evidence(message_id)}; {reading}")
-
-    async def end(self) -> None:
-        await self.pane.aclose()
-        await tmux_server.kill(self.socket, self.started.tmux, pane=self.started.pane)
 
 
 @dataclass(slots=True)
@@ -224,7 +126,14 @@ class ClientWorld:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "OPENAI_API_KEY": "scripted-key",
+            "PYTHONPATH": str(TOP),
+            "PEERWAKE_PORT": "0",
         }
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """The words before a command that make it run as the ordinary user, if there is one."""
+        return SETPRIV if self.ordinary_user else ()
 
     def seed(self) -> None:
         """Make a HOME of somebody who has logged in once and trusts no directory yet."""
@@ -279,13 +188,12 @@ class ClientWorld:
         command = known.command(spec)
         program = shutil.which(command[0], path=environ["PATH"])
         assert program, f"{command[0]} is not in {environ['PATH']}"
-        prefix = SETPRIV if self.ordinary_user else ()
         socket = self.base / f"{len(self.clients)}.sock"
         started = await tmux_server.start(
             tmux_server.ServerSpec(
                 socket=socket,
                 session=f"{runtime}-{name}",
-                argv=(*prefix, program, *command[1:], *argv),
+                argv=(*self.prefix, program, *command[1:], *argv),
                 env=environ,
                 cwd=spec.cwd,
                 width=size[0],
@@ -319,6 +227,34 @@ class ClientWorld:
         boot = await client.boot()
         assert boot.end is BootEnd.READY, f"{runtime} is {boot.end}:\n{boot.excerpt}"
         return client
+
+    async def peerwake(self, *words: str, seconds: float = 60.0, cwd: Path | None = None) -> Finished:
+        """Run one `peerwake` command as the operator of this world, from the sources."""
+        argv = (*self.prefix, sys.executable, "-m", "mcp_server", *words)
+        return await anyio.to_thread.run_sync(
+            lambda: run(argv, deadline=seconds, env=self.environ, cwd=cwd or self.base)
+        )
+
+    @asynccontextmanager
+    async def server(self, *words: str) -> AsyncIterator[str]:
+        """Run `peerwake serve` and yield its HTTP address once it answers; its output is in `serve.log`."""
+        argv = (*self.prefix, sys.executable, "-m", "mcp_server", "serve", *words)
+        self.root.discovery.unlink(missing_ok=True)
+        with (self.base / "serve.log").open("ab") as log:
+            process = await anyio.open_process(argv, stdout=log, stderr=log, env=self.environ, cwd=self.base)
+
+        async def address() -> str | None:
+            assert process.returncode is None, (self.base / "serve.log").read_text()
+            return json.loads(self.root.discovery.read_text())["http"] if self.root.discovery.exists() else None
+
+        try:
+            found = await eventually(address, 20)
+            assert found, "the server does not answer"
+            yield found
+        finally:
+            with anyio.CancelScope(shield=True):
+                process.terminate()
+                await process.wait()
 
     async def _end_everything(self) -> None:
         for signal_number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)):

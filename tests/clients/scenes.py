@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from tests.clients.harness import Client
+from tests.clients.client import Client
 from tests.model_server import Call, Fail, Rule, Say
 from transport.vocabulary import ScreenState
 

@@ -1,9 +1,8 @@
 """What a real client writes when it takes a message is found, read, and not mistaken for something else."""
 
-import anyio
 import pytest
 
-from tests.clients.harness import Client, ClientWorld
+from tests.clients.harness import ClientWorld
 from tests.clients.scenes import LONG, envelope, message_id
 from tests.model_server import Call, Rule, Say
 from transport.vocabulary import Receipt, ScreenState
@@ -69,7 +68,7 @@ async def test_a_tool_that_prints_an_envelope_is_no_receipt(runtime: str, order:
         client = await world.start(runtime, "alice")
         await client.submit(envelope(1, order))
         await client.receipt(message_id(1))
-        await said(client, message_id(9))
+        await client.writes(message_id(9))
         assert client.evidence(message_id(9)) == []
 
 
@@ -79,7 +78,7 @@ async def test_a_model_that_says_an_envelope_is_no_receipt(runtime: str) -> None
         client = await world.start(runtime, "alice")
         await client.submit(envelope(1, "say it back"))
         await client.receipt(message_id(1))
-        await said(client, message_id(7))
+        await client.writes(message_id(7))
         assert client.evidence(message_id(7)) == []
 
 
@@ -129,14 +128,3 @@ async def test_two_codex_in_one_directory_are_told_apart() -> None:
         await two.receipt(message_id(2))
         assert one.evidence(message_id(2)) == []
         assert two.evidence(message_id(1)) == []
-
-
-async def said(client: Client, text: str) -> None:
-    """Wait until the transcript holds `text` somewhere; it is written a little after the screen."""
-    path = client.reader.locate(client.facts)
-    assert path is not None
-    with anyio.fail_after(20):
-        while True:
-            if text in path.read_text():
-                return
-            await anyio.sleep(0.02)

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import httpx2
-from anyio.abc import SocketStream
+from anyio.abc import SocketStream, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.client.client import Client
 from mcp.client.sse import sse_client
@@ -67,15 +67,23 @@ async def running(
     root: Root, service: MemoryService | None = None, options: ServeOptions | None = None
 ) -> AsyncIterator[Running]:
     """Run a front on the root's socket and a free port while the block runs; stops it gracefully."""
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, service, options)
+        yield run
+        run.front.stop()
+
+
+async def started(
+    group: TaskGroup, root: Root, service: MemoryService | None = None, options: ServeOptions | None = None
+) -> Running:
+    """Start a front in a task group; it runs until its `stop`."""
     service = service or team(root)
     credentials = load_credentials(root.secret)
     options = options or ServeOptions(port=0, stop_seconds=1.0)
     log = Log(root.logs / "lifecycle.log", SystemClock())
     front = Front(service, credentials, options, SystemClock(), log)
-    async with anyio.create_task_group() as group:
-        addresses = await group.start(front.run)
-        yield Running(front, service, credentials, addresses, root)
-        front.stop()
+    addresses = await group.start(front.run)
+    return Running(front, service, credentials, addresses, root)
 
 
 class Lines:

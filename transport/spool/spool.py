@@ -35,13 +35,16 @@ class Spool:
             await self._reader.start()
             self._version = await self._writer.submit(views.data_version)
         except BaseException:
-            await self._writer.stop()
+            await self._stop()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
         await self._reader.stop()
         await self._writer.stop()
 

@@ -75,7 +75,12 @@ class Worker(ABC, Generic[C]):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._thread.start()
-        await self._ready
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._ready
+            except BaseException:
+                self._thread.join()
+                raise
         self._is_open = True
 
     async def stop(self) -> None:
@@ -87,6 +92,7 @@ class Worker(ABC, Generic[C]):
         self._inbox.put(None)
         with anyio.CancelScope(shield=True):
             await self._ended.wait()
+            self._thread.join()
         if self._timer is not None:
             self._timer.cancel()
 

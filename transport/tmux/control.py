@@ -50,7 +50,14 @@ class ControlClient:
     """
 
     def __init__(
-        self, *, tmux: str, socket: Path, session: str, server: ProcessId, clock: Clock, lock: Path | None = None
+        self,
+        *,
+        tmux: str,
+        socket: Path,
+        session: str,
+        server: ProcessId,
+        clock: Clock,
+        lock: Path | None = None,
     ) -> None:
         self.socket = socket
         self.session = session

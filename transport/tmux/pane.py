@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
+
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.screen import Screen
@@ -30,11 +32,15 @@ class Look:
 
 
 class Pane:
-    """The agent's own pane; every method raises TmuxUnknown, TmuxGone, TmuxRefused and LockHeld."""
+    """The agent's own pane; every method raises TmuxUnknown, TmuxGone, TmuxRefused and LockHeld.
+
+    Whoever types more than one thing holds `exclusive` meanwhile.
+    """
 
     def __init__(self, control: ControlClient, pane_id: str, clock: Clock) -> None:
         self.pane_id = pane_id
         self.control = control
+        self.exclusive = anyio.Lock()
         self._clock = clock
 
     async def capture(self, *, deadline: float = DEADLINE) -> Screen:

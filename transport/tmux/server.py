@@ -251,3 +251,29 @@ async def wait_dead(process: ProcessId, *, clock: Clock | None = None) -> None:
             await anyio.wait_readable(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def wait_ended(server: ProcessId, pane: ProcessId, *, clock: Clock | None = None) -> None:
+    """Return as soon as the server is dead, seeing to it that it notices the end of its agent.
+
+    tmux with libutempter loses about one SIGCHLD in five when a pane ends (seen with 3.3a: it runs a
+    helper with SIGCHLD at its default), and then neither reports the death nor runs its hook.
+    """
+    clock = clock or SystemClock()
+    async with anyio.create_task_group() as tasks:
+
+        async def nudge() -> None:
+            await wait_dead(pane, clock=clock)
+            while server.is_alive():
+                await clock.sleep(0.05)
+                nudge_reaper(server)
+                await clock.sleep(0.45)
+
+        tasks.start_soon(nudge)
+        await wait_dead(server, clock=clock)
+        tasks.cancel_scope.cancel()
+
+
+def nudge_reaper(server: ProcessId) -> None:
+    """Make a server look for ended children once more; harmless when there are none."""
+    terminate(server, signal.SIGCHLD)

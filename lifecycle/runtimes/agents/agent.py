@@ -7,7 +7,7 @@ import time
 from lifecycle.runtimes.agents.composer import Composer
 from lifecycle.runtimes.agents.jobs import Ask, Call, Pause, boot, turn
 from lifecycle.runtimes.agents.keys import Keys
-from lifecycle.runtimes.agents.rules import Script, read_script
+from lifecycle.runtimes.agents.rules import FILE, Script, read_script
 from lifecycle.runtimes.agents.view import MARK, NBSP, SPINNER, Question, View
 
 TYPE_CHECKING = False
@@ -66,12 +66,12 @@ class Agent:
         self.view.say("  ⎿ ", text)
 
     def done(self) -> None:
-        """Tell the supervisor that this worker has finished, by the command the session names."""
-        program = os.environ.get("PEERWAKE_CLI")
-        self.transcript.write("done", told=bool(program))
-        if program:
-            quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
-            os.posix_spawnp(program, [program, "self", "done"], os.environ, file_actions=quiet)
+        """Tell the server that this worker has finished."""
+        from lifecycle.runtimes.agents.done import tell_done
+
+        answer = tell_done(os.environ, self.cwd)
+        self.transcript.write("done", text=answer)
+        self.note(f"self done: {answer}")
 
     def run(self) -> int:
         """Run until something ends the agent; returns the exit status."""
@@ -175,6 +175,9 @@ class Agent:
             self._wait = None if self._job is None else self._job.send(value)
         except StopIteration:
             self._job = self._wait = None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self._job = self._wait = None
+            self.say(f"{FILE} cannot be followed: {error!r}")
         match self._wait:
             case None:
                 self._rest()

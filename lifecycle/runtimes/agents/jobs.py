@@ -76,8 +76,9 @@ def turn(agent: "Agent", text: str) -> "Job":
     if "print" in rule:
         agent.view.write(rule["print"])
     if "freeze" in rule:
+        pause = Pause(float(rule["freeze"]))
         agent.view.frozen = True
-        yield Pause(float(rule["freeze"]))
+        yield pause
         agent.view.thaw()
     if rule.get("ask") and not (yield from _permission(agent, rule["ask"])):
         return

@@ -25,7 +25,7 @@ def run(context: Context, argv: list[str]) -> int:
     given = parser().read(argv)
     if not (sys.stdin and sys.stdin.isatty() and context.stdout.isatty()):
         raise BadUsage("attach needs a terminal on standard input and output")
-    asked = {"personality": given.name} | ({"runtime": given.runtime} if given.runtime else {})
+    asked = {"name": given.name} | ({"runtime": given.runtime} if given.runtime else {})
     found = ask(context, "attach", asked, WAKE_SECONDS)
     command = attach_argv(found["socket"], found["session"])
     context.stdout.flush()

@@ -46,8 +46,8 @@ def from_server(context: Context, query: str | None, live_only: bool) -> list[di
         while True:
             asked = {"query": query, "live_only": live_only, "offset": len(rows), "limit": PAGE}
             page = control.call("list", {name: value for name, value in asked.items() if value is not None})
-            rows += page["peers"]
-            if not page["peers"] or len(rows) >= page["total"]:
+            rows += page["rows"]
+            if not page["rows"] or len(rows) >= page["total"]:
                 return rows
 
 

@@ -54,7 +54,7 @@ def one_message(context: Context, verb: str, message_id: str) -> int:
 def handled(context: Context, verb: str, message_id: str) -> dict[str, Any]:
     """Let the server handle the message; only looking is possible without one."""
     try:
-        return dict(ask(context, verb, {"message_id": message_id})["message"])
+        return ask(context, verb, {"message_id": message_id})
     except NoServer:
         if verb != "show":
             raise
@@ -123,9 +123,9 @@ def queues_and_dead(context: Context, wanted: dict[str, str]) -> tuple[list[dict
         context.note(f"{absent}; this is what the files tell")
         return rows, dead
     with control:
-        rows = control.call("queue", wanted)["queues"]
+        rows = control.call("queue", wanted)["rows"]
         is_told = control.greeting["operator"] and any(row["dead"] for row in rows)
-        return rows, control.call("dead", wanted)["dead"] if is_told else []
+        return rows, control.call("dead", wanted)["rows"] if is_told else []
 
 
 def age(seconds: float | None) -> str:

@@ -127,10 +127,9 @@ def show(context: Context, result: dict[str, Any], *, is_repetition: bool) -> No
     from mcp_server.cli import tables
 
     if context.wants_json:
-        tables.document(context, {**tables.whose(context), "removed_controls": 0, "duplicate": False, **result})
+        tables.document(context, tables.whose(context) | result)
         return
-    recipient = result["delivered_to"]
-    to = f"{recipient['personality']} ({recipient['runtime']})"
+    to = f"{result['personality']} ({result['runtime']})"
     if result["status"] == "delivered":
         line = f"delivered to {to}{', woken for it' if result.get('woke') else ''}"
     else:

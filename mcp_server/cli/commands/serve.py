@@ -26,7 +26,8 @@ def run(context: Context, argv: list[str]) -> int:
     """Run until stopped; returns the server's exit code."""
     given = parser().read(argv)
     over_stdio = given.transport == "stdio"
-    tcp = [name for name in ("host", "port", "no_tcp", "allow_remote", "background") if getattr(given, name)]
+    only_http = {"host": None, "port": None, "no_tcp": False, "allow_remote": False, "background": False}
+    tcp = [name for name, unset in only_http.items() if getattr(given, name) is not unset]
     if over_stdio and tcp:
         raise BadUsage(f"--{tcp[0].replace('_', '-')} goes with --transport http")
     if given.in_process and not over_stdio:

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.runtimes.base import SessionFacts
 from lifecycle.runtimes.overrides import RuntimeInvalid, merge
-from lifecycle.runtimes.table import BUILT_IN, READERS, Table, UnknownRuntime, load_table
+from lifecycle.runtimes.table import BUILT_IN, Table, load_table
 
 PI = """
 argv = ["pi", "--session", "{session_id}"]
@@ -30,11 +29,6 @@ def problem(table: Table) -> RuntimeInvalid:
 
 def test_without_files_the_table_is_what_is_built_in(tmp_path: Path) -> None:
     assert load_table(tmp_path) == load_table(tmp_path / "none") == Table(BUILT_IN)
-
-
-def test_every_built_in_runtime_has_its_reader() -> None:
-    assert {runtime.reader for runtime in BUILT_IN.values()} <= set(READERS)
-    assert all(runtime.name == name for name, runtime in BUILT_IN.items())
 
 
 def test_a_file_adds_a_runtime(tmp_path: Path) -> None:
@@ -169,28 +163,6 @@ def test_a_directory_that_is_none_is_reported(tmp_path: Path) -> None:
     table = load_table(tmp_path / "runtimes")
     assert table.runtimes == BUILT_IN
     assert "it cannot be read" in problem(table).problem
-
-
-def test_an_unknown_runtime_is_named_with_those_there_are() -> None:
-    with pytest.raises(
-        UnknownRuntime, match="there is no runtime 'gemini'; there are claude, codex, command, scripted"
-    ):
-        Table(BUILT_IN).get("gemini")
-
-
-def test_the_newest_transcript_since_the_start_is_found(tmp_path: Path) -> None:
-    table = load(tmp_path, pi=PI.replace("/{session_id}.jsonl", "/*.jsonl"))
-    runtime = table.get("pi")
-    locate = table.reader(runtime).locate
-    facts = SessionFacts("s", tmp_path, 1000.0, {"HOME": str(tmp_path)})
-    assert locate(facts) is None
-    for number, modified in enumerate((500, 1500, 1200)):
-        path = tmp_path / ".pi" / "sessions" / str(number) / "t.jsonl"
-        path.parent.mkdir(parents=True)
-        path.touch()
-        os.utime(path, (modified, modified))
-    assert locate(facts) == tmp_path / ".pi/sessions/1/t.jsonl"
-    assert locate(SessionFacts("s", tmp_path, 2000.0, {"HOME": str(tmp_path)})) is None
 
 
 def test_merging_leaves_what_it_merges_as_it_was() -> None:

@@ -37,7 +37,7 @@ def test_list_reads_every_page(peerwake: Run, root: Root) -> None:
 
     def page(verb: str, args: dict[str, Any]) -> dict[str, Any]:
         start = args["offset"]
-        return {"peers": peers[start : start + min(args["limit"], 900)], "total": len(peers), "offset": start}
+        return {"rows": peers[start : start + min(args["limit"], 900)], "total": len(peers), "offset": start}
 
     with ControlServer(root.server_socket, page) as heard:
         done = peerwake("list", "about", "--live", "--json")
@@ -54,7 +54,7 @@ def test_list_for_people(peerwake: Run, root: Root) -> None:
         peer("alice", description="\x1b]0;title\x07"),
         peer("bob", runtimes=[{"runtime": "x", "state": "blocked", "queue_depth": 0, "detail": "asks"}]),
     ]
-    with ControlServer(root.server_socket, lambda verb, args: {"peers": rows, "total": 2, "offset": 0}):
+    with ControlServer(root.server_socket, lambda verb, args: {"rows": rows, "total": 2, "offset": 0}):
         done = peerwake("list")
     assert done.stdout == (
         "NAME   RUNTIME  STATE    QUEUE  INTELLIGENCE  DESCRIPTION\n"
@@ -64,16 +64,16 @@ def test_list_for_people(peerwake: Run, root: Root) -> None:
 
 
 def test_no_peers(peerwake: Run, root: Root) -> None:
-    with ControlServer(root.server_socket, lambda verb, args: {"peers": [], "total": 0, "offset": 0}):
+    with ControlServer(root.server_socket, lambda verb, args: {"rows": [], "total": 0, "offset": 0}):
         assert peerwake("list").stdout == "no peers\n"
         assert json.loads(peerwake("list", "--json").stdout) == {"peers": []}
 
 
 def test_a_refused_peer_does_not_keep_the_others_from_being_stopped(peerwake: Run, root: Root) -> None:
     def stop(verb: str, args: dict[str, Any]) -> dict[str, Any]:
-        if args["personality"] == "bo":
+        if args["name"] == "bo":
             raise Refuse("unknown-peer", "there is no peer 'bo'; did you mean bob?")
-        return {"stopped": [f"claude-{args['personality']}", f"codex-{args['personality']}"]}
+        return {"rows": [{"identity": f"{each}-{args['name']}", "state": "stopped"} for each in ("claude", "codex")]}
 
     with ControlServer(root.server_socket, stop) as heard:
         done = peerwake("stop", "bo", "alice")
@@ -81,17 +81,18 @@ def test_a_refused_peer_does_not_keep_the_others_from_being_stopped(peerwake: Ru
     assert done.returncode == 4
     assert done.stdout == "claude-alice: stopped\ncodex-alice: stopped\n"
     assert done.stderr == "peerwake: there is no peer 'bo'; did you mean bob?\n"
-    assert heard.calls[:2] == [("stop", {"personality": "bo"}), ("stop", {"personality": "alice"})]
+    assert heard.calls[:2] == [("stop", {"name": "bo"}), ("stop", {"name": "alice"})]
     assert [row["identity"] for row in shown["done"]] == ["claude-alice", "codex-alice"]
     assert shown["refused"][0]["code"] == "unknown-peer"
     assert all(row["host"] and row["tenant_id"] for row in shown["done"] + shown["refused"])
 
 
 def test_start_all(peerwake: Run, root: Root) -> None:
-    with ControlServer(root.server_socket, lambda verb, args: {"started": ["claude-alice"]}) as heard:
+    row = {"identity": "claude-alice", "state": "started"}
+    with ControlServer(root.server_socket, lambda verb, args: {"rows": [row]}) as heard:
         done = peerwake("start", "--all")
     assert (done.returncode, done.stdout) == (0, "claude-alice: started\n")
-    assert heard.calls == [("start", {"all": True})]
+    assert heard.calls == [("start", {"name": None})]
 
 
 LETTER = {
@@ -122,11 +123,11 @@ def spool(verb: str, args: dict[str, Any]) -> dict[str, Any]:
     }
     match verb:
         case "queue":
-            return {"queues": [row]}
+            return {"rows": [row]}
         case "dead":
-            return {"dead": [LETTER]}
+            return {"rows": [LETTER]}
         case _:
-            return {"message": LETTER | ({"body": "one\n\x1b[2Jtwo"} if verb == "show" else {})}
+            return LETTER | ({"body": "one\n\x1b[2Jtwo"} if verb == "show" else {})
 
 
 def test_queues_and_dead_letters(peerwake: Run, root: Root) -> None:
@@ -193,7 +194,7 @@ def test_attach_becomes_the_terminal_of_the_session(environ: dict[str, str], roo
                 start_new_session=True,
             )
             assert b"here" in read_until(leader, b"here")
-        assert heard.calls == [("attach", {"personality": "bob", "runtime": "x"})]
+        assert heard.calls == [("attach", {"name": "bob", "runtime": "x"})]
         subprocess.run([*tmux, "detach-client", "-s", "x"], check=True, env=environ)
         read_until(leader, b"detached")
         assert process.wait(10) == 0

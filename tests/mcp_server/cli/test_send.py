@@ -18,11 +18,15 @@ from transport.spool.store import SpoolStore
 RESULT = {
     "message_id": "m_0123456789abcdefghjk",
     "status": "delivered",
-    "delivered_to": {"personality": "bob", "runtime": "claude", "host": "here"},
+    "personality": "bob",
+    "runtime": "claude",
+    "host": "here",
     "woke": True,
     "queue_depth": 0,
     "reason": None,
     "at": "2026-11-20T08:04:46.000+00:00",
+    "removed_controls": 0,
+    "duplicate": False,
 }
 
 

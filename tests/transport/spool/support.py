@@ -79,9 +79,7 @@ def check_counts(store: SpoolStore) -> None:
         counted = db.execute(
             "SELECT recipient, sum(state IN ('queued', 'leased')), sum(state = 'dead') FROM messages GROUP BY recipient"
         ).fetchall()
-        kept = dict(
-            (name, (depth, dead)) for name, depth, dead in db.execute("SELECT recipient, depth, dead FROM queues")
-        )
+        kept = {name: (depth, dead) for name, depth, dead in db.execute("SELECT recipient, depth, dead FROM queues")}
         assert {name: counts for name, counts in kept.items() if counts != (0, 0)} == {
             name: (depth, dead) for name, depth, dead in counted if (depth, dead) != (0, 0)
         }

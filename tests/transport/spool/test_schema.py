@@ -128,7 +128,7 @@ def test_damaged_page_is_found_by_a_thorough_opening(path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[8192:20000] = os.urandom(20000 - 8192)
     path.write_bytes(damaged)
-    with pytest.raises(SpoolCorrupt, match="damaged|malformed"):
+    with pytest.raises(SpoolCorrupt, match=r"damaged|malformed"):
         SpoolStore(path, thorough=True)
     assert path.read_bytes() == bytes(damaged)
 

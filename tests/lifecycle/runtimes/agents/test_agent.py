@@ -348,6 +348,36 @@ def test_a_bad_script_is_told(terminal: Terminal) -> None:
     terminal.sees("● scripted.json: Expecting property name")
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"busy_seconds": "x"},
+        {"print": 7},
+        {"freeze": []},
+        {"say": None},
+        {"send": [{}]},
+        {"send": "x"},
+        {"crash": "SIGNONE"},
+        {"exit": "x"},
+        {"times": "x"},
+        {"match": 7},
+    ],
+)
+def test_a_rule_of_wrong_types_is_told(terminal: Terminal, rule: dict[str, Any]) -> None:
+    ready(terminal, [rule])
+    terminal.submit("x")
+    terminal.sees("● scripted.json")
+    write_script(terminal, [])
+    terminal.submit("again")
+    terminal.sees("● ok")
+
+
+@pytest.mark.parametrize("boot", [{"seconds": "x"}, {"dialogs": [{}]}, {"exit": "x"}, [], 7])
+def test_a_boot_of_wrong_types_is_told(terminal: Terminal, boot: Any) -> None:
+    start(terminal, {"boot": boot})
+    shows(terminal, ScreenState.READY)
+
+
 def test_a_transcript_that_cannot_be_written_is_told(terminal: Terminal) -> None:
     (terminal.home / ".peerwake").write_text("in the way")
     ready(terminal)

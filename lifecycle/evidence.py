@@ -1,0 +1,53 @@
+"""The evidence in a session's transcript, wherever the client keeps it and moves it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from transport.clock import Clock
+from transport.receipt import Parse, TranscriptTail
+from transport.vocabulary import Receipt
+
+LOCATE_SECONDS: Final = 0.25
+
+
+class SessionTranscript:
+    """Follows the transcript of one session; `locate` may block and answers None while there is none.
+
+    What an earlier file of the session proved stays proven after the client moved on to another.
+    """
+
+    def __init__(self, locate: Callable[[], Path | None], parse: Parse, clock: Clock) -> None:
+        self._locate = locate
+        self._parse = parse
+        self._clock = clock
+        self._tails: list[TranscriptTail] = []
+        self._located_at = float("-inf")
+
+    async def mark(self, message_id: str) -> None:
+        """Look for this message only in what is written from now on: it was never typed before."""
+        await self._follow()
+        for tail in self._tails:
+            await tail.mark(message_id)
+
+    async def find(self, message_id: str) -> Receipt | None:
+        """Return the strongest evidence written so far, None when there is none."""
+        await self._follow()
+        best: Receipt | None = None
+        for tail in reversed(self._tails):
+            found = await tail.find(message_id)
+            if found is Receipt.CONSUMED:
+                return found
+            best = best or found
+        return best
+
+    async def _follow(self) -> None:
+        now = self._clock.monotonic()
+        if self._tails and now - self._located_at < LOCATE_SECONDS:
+            return
+        self._located_at = now
+        path = await anyio.to_thread.run_sync(self._locate)
+        if path is not None and all(tail.path != path for tail in self._tails):
+            self._tails.append(TranscriptTail(path, self._parse))

@@ -1,0 +1,225 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lifecycle.runtimes.base import LaunchSpec, SessionFacts
+from lifecycle.runtimes.claude import CLAUDE, READER, locate, parse, refer, slug, status
+from lifecycle.states import Mode
+from transport.process import start_time
+from transport.vocabulary import Receipt, ScreenState
+
+RECORDS = Path(__file__).parent / "records" / "claude.jsonl"
+ID = "m_00000000000000000001"
+TEXT = f'<peer-message-7k3f9q id="{ID}" from="bob">\nhello\n</peer-message-7k3f9q>'
+SESSION = "11111111-1111-4111-8111-111111111111"
+INJECTED, CONSUMED = Receipt.INJECTED, Receipt.CONSUMED
+
+
+def line(kind: str, **fields: object) -> bytes:
+    return json.dumps({"type": kind, "isSidechain": False, **fields}).encode()
+
+
+def user(content: object, **fields: object) -> bytes:
+    return line("user", message={"role": "user", "content": content}, **fields)
+
+
+def text_block(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def test_a_real_transcript_proves_what_happened() -> None:
+    found = [proof for record in RECORDS.read_bytes().splitlines() if (proof := parse(record))]
+    proofs = {number: [receipt for name, receipt in found if name == f"m_{number:0>20}"] for number in range(1, 10)}
+    assert proofs == {
+        1: [CONSUMED],
+        2: [CONSUMED],
+        3: [CONSUMED],
+        4: [INJECTED, CONSUMED],
+        5: [CONSUMED],
+        6: [INJECTED, CONSUMED],
+        7: [CONSUMED],
+        8: [],
+        9: [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("record", "proof"),
+    [
+        (user(TEXT), (ID, CONSUMED)),
+        (user(f"\n{TEXT}\n"), (ID, CONSUMED)),
+        (user([text_block(TEXT)]), (ID, CONSUMED)),
+        (user([text_block("first"), text_block(TEXT)]), (ID, CONSUMED)),
+        (user(f'\n\n<pasted_content id="bd30">\n{TEXT}\n</pasted_content id="bd30">\n'), (ID, CONSUMED)),
+        (line("attachment", attachment={"type": "queued_command", "prompt": TEXT}), (ID, CONSUMED)),
+        (line("attachment", attachment={"type": "queued_command", "prompt": [text_block(TEXT)]}), (ID, CONSUMED)),
+        (line("queue-operation", operation="enqueue", content=TEXT), (ID, INJECTED)),
+        (line("queue-operation", operation="remove", content=TEXT), None),
+        (line("queue-operation", operation="dequeue"), None),
+        (line("attachment", attachment={"type": "file", "prompt": TEXT}), None),
+        (user(f"look: {TEXT}"), None),
+        (user(f'see <pasted_content id="bd30">\n{TEXT}\n</pasted_content id="bd30">'), None),
+        (user([{"type": "tool_result", "tool_use_id": "t", "content": TEXT}]), None),
+        (user([{"type": "tool_result", "tool_use_id": "t", "content": [text_block(TEXT)]}]), None),
+        (user(TEXT, isSidechain=True), None),
+        (user(TEXT, isMeta=True), None),
+        (line("assistant", message={"role": "assistant", "content": [text_block(TEXT)]}), None),
+        (line("api-request-blob", message={"role": "user", "content": [text_block(TEXT)]}), None),
+        (line("user"), None),
+        (user({"text": TEXT}), None),
+        (user([TEXT, 7, {"type": "text"}]), None),
+        (b'["<peer-message-"]', None),
+        (user(TEXT)[:-9], None),
+        (b"\xff<peer-message-", None),
+        (b"", None),
+    ],
+)
+def test_only_a_prompt_is_evidence(record: bytes, proof: tuple[str, Receipt] | None) -> None:
+    assert parse(record) == proof
+
+
+def facts(tmp_path: Path, **fields: object) -> SessionFacts:
+    cwd = tmp_path / "peers" / "al.ice"
+    cwd.mkdir(parents=True, exist_ok=True)
+    return SessionFacts(SESSION, cwd, 0.0, **{"env": {"HOME": str(tmp_path)}, "pane_pid": os.getpid(), **fields})
+
+
+def says(directory: Path, **fields: object) -> None:
+    mine = {"pid": os.getpid(), "procStart": start_time(os.getpid()), "sessionId": SESSION, **fields}
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{os.getpid()}.json").write_text(json.dumps(mine))
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        ("idle", ScreenState.READY),
+        ("busy", ScreenState.BUSY),
+        ("waiting", ScreenState.ASKS),
+        ("dreaming", ScreenState.UNKNOWN),
+    ],
+)
+def test_the_client_says_what_it_does(tmp_path: Path, word: str, state: ScreenState) -> None:
+    says(tmp_path / ".claude" / "sessions", status=word)
+    assert status(facts(tmp_path)) is state
+
+
+@pytest.mark.parametrize("fields", [{"procStart": "1"}, {"pid": 1}, {"procStart": None}, {"pid": None}])
+def test_what_another_process_said_does_not_count(tmp_path: Path, fields: dict[str, object]) -> None:
+    says(tmp_path / ".claude" / "sessions", status="idle", **fields)
+    assert status(facts(tmp_path)) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"idle"', "null", "{}"])
+def test_a_status_file_that_cannot_be_read_says_nothing(tmp_path: Path, text: str) -> None:
+    says(tmp_path / ".claude" / "sessions", status="idle")
+    (tmp_path / ".claude" / "sessions" / f"{os.getpid()}.json").write_text(text)
+    assert status(facts(tmp_path)) is None
+    assert refer(facts(tmp_path)) == SESSION
+
+
+def test_without_a_status_file_nothing_is_said(tmp_path: Path) -> None:
+    assert status(facts(tmp_path)) is None
+    assert status(facts(tmp_path, pane_pid=None)) is None
+
+
+def test_the_transcript_is_that_of_the_conversation_now(tmp_path: Path) -> None:
+    known = facts(tmp_path)
+    directory = tmp_path / ".claude" / "projects" / slug(known.cwd)
+    assert locate(known) is None
+    directory.mkdir(parents=True)
+    first, second = directory / f"{SESSION}.jsonl", directory / "22222222-2222-4222-8222-222222222222.jsonl"
+    first.touch()
+    assert locate(known) == first
+    second.touch()
+    says(tmp_path / ".claude" / "sessions", status="idle", sessionId=second.stem)
+    assert locate(known) == second
+    assert refer(known) == second.stem
+
+
+def test_a_transcript_under_a_shortened_name_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / "projects" / "long-name-1a2b3c" / f"{SESSION}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert locate(facts(tmp_path, env={"CLAUDE_CONFIG_DIR": str(tmp_path / "elsewhere")})) == path
+
+
+def test_a_session_id_that_is_a_path_is_not_followed(tmp_path: Path) -> None:
+    says(tmp_path / ".claude" / "sessions", status="idle", sessionId="../../secret")
+    assert locate(facts(tmp_path)) is None
+
+
+def test_a_resumed_conversation_is_referred_to_by_its_own_id(tmp_path: Path) -> None:
+    assert refer(facts(tmp_path, session_ref="33333333-3333-4333-8333-333333333333")).startswith("3333")
+
+
+def test_slugs() -> None:
+    assert slug(Path("/srv/a_b/c.d e")) == "-srv-a-b-c-d-e"
+
+
+def spec(mode: Mode, **fields: object) -> LaunchSpec:
+    return LaunchSpec(mode, SESSION, Path("/p"), Path("/h"), "python", **fields)
+
+
+def test_command_lines() -> None:
+    assert CLAUDE.command(spec(Mode.FRESH)) == ("claude", "--session-id", SESSION)
+    assert CLAUDE.command(spec(Mode.RESUME, session_ref="r")) == ("claude", "--resume", "r")
+    words = CLAUDE.command(spec(Mode.FRESH, prompt_file=Path("/f")))
+    assert words[-2:] == ("--append-system-prompt-file", "/f")
+    assert not any("dangerously" in word for word in words)
+
+
+@pytest.mark.parametrize("name", ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CODE_MESSAGING_SOCKET"])
+def test_a_session_of_the_operator_does_not_leak_into_a_peers(name: str) -> None:
+    assert name not in CLAUDE.environment({name: "1"}, spec(Mode.FRESH))
+
+
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_USE_BEDROCK", "IS_SANDBOX"])
+def test_what_a_user_chose_is_passed_on(name: str) -> None:
+    assert CLAUDE.environment({name: "1"}, spec(Mode.FRESH))[name] == "1"
+
+
+TRUST = """ Accessing workspace:
+
+ /srv/peers/alice
+
+ ❯ {first}
+   {second}
+
+ Enter to confirm · Esc to cancel"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "keys", "answers"),
+    [
+        ("No, exit", "Yes, I trust this folder", ("Down",), False),
+        ("Yes, I trust this folder", "No, exit", ("Enter",), True),
+        ("1. Yes, I trust this folder", "2. No, exit", ("Enter",), True),
+    ],
+)
+def test_the_trust_dialog_is_answered_by_its_text(first: str, second: str, keys: tuple[str], answers: bool) -> None:
+    (trust,) = (dialog for dialog in CLAUDE.dialogs if dialog.name == "trust")
+    step = trust.step(TRUST.format(first=first, second=second))
+    assert step is not None
+    assert (step.keys, step.answers) == (keys, answers)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("No, exit", "Yes, I trust this folder and its parents"), ("No, exit", "Yes"), ("Later", "Never")],
+)
+def test_options_nobody_knows_are_left_alone(first: str, second: str) -> None:
+    text = TRUST.format(first=first, second=second)
+    assert all(dialog.step(text) is None for dialog in CLAUDE.dialogs)
+
+
+def test_another_mcp_server_is_not_approved() -> None:
+    text = " New MCP server found in this project: {}\n\n ❯ Use this MCP server\n   Continue without it"
+    assert all(dialog.step(text.format("other")) is None for dialog in CLAUDE.dialogs)
+    assert any(dialog.step(text.format("peerwake")) for dialog in CLAUDE.dialogs)
+
+
+def test_the_reader_says_that_it_has_a_status() -> None:
+    assert READER.has_status

@@ -1,0 +1,185 @@
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lifecycle.runtimes.base import LaunchSpec, SessionFacts
+from lifecycle.runtimes.codex import CODEX, locate, parse, refer, status
+from lifecycle.states import Mode
+from transport.vocabulary import Receipt, ScreenState
+
+RECORDS = Path(__file__).parent / "records" / "codex.jsonl"
+ID = "m_00000000000000000001"
+TEXT = f'<peer-message-7k3f9q id="{ID}" from="bob">\nhello\n</peer-message-7k3f9q>'
+ONE, TWO = "01a1f845-e083-7272-a8d8-a2d2c0755862", "02a1f845-e083-7272-a8d8-a2d2c0755862"
+NOW = 1_795_000_000.0
+
+
+def line(kind: str, **payload: object) -> bytes:
+    return json.dumps({"timestamp": "2026-11-20T09:24:51.577Z", "type": kind, "payload": payload}).encode()
+
+
+def message(role: str, *texts: str) -> bytes:
+    content = [{"type": "input_text", "text": text} for text in texts]
+    return line("response_item", type="message", role=role, content=content)
+
+
+def test_a_real_rollout_proves_what_happened() -> None:
+    found = [proof for record in RECORDS.read_bytes().splitlines() if (proof := parse(record))]
+    assert found == [(ID, Receipt.CONSUMED), ("m_00000000000000000007", Receipt.CONSUMED)]
+
+
+@pytest.mark.parametrize(
+    ("record", "proof"),
+    [
+        (message("user", TEXT), (ID, Receipt.CONSUMED)),
+        (message("user", "first", TEXT), (ID, Receipt.CONSUMED)),
+        (message("user", f"look: {TEXT}"), None),
+        (message("developer", TEXT), None),
+        (message("assistant", TEXT), None),
+        (line("event_msg", type="user_message", message=TEXT), None),
+        (line("response_item", type="function_call_output", output=TEXT), None),
+        (line("response_item", type="message", role="user", content=TEXT), None),
+        (line("response_item", type="message", role="user", content=[{"type": "output_text", "text": TEXT}]), None),
+        (line("compacted", message=TEXT), None),
+        (b'{"type":"response_item","payload":"<peer-message-"}', None),
+        (b'["<peer-message-"]', None),
+        (message("user", TEXT)[:-9], None),
+        (b"\xff<peer-message-", None),
+        (b"", None),
+    ],
+)
+def test_only_a_prompt_is_evidence(record: bytes, proof: tuple[str, Receipt] | None) -> None:
+    assert parse(record) == proof
+
+
+def facts(tmp_path: Path, **fields: object) -> SessionFacts:
+    cwd = tmp_path / "alice"
+    cwd.mkdir(exist_ok=True)
+    return SessionFacts("s", cwd, NOW, **{"env": {"HOME": str(tmp_path)}, **fields})
+
+
+def rollout(tmp_path: Path, name: str, begun: float = NOW + 1, cwd: str = "alice", home: str = ".codex") -> Path:
+    """Write a rollout that was begun at `begun` (wall seconds) in a directory below `tmp_path`."""
+    moment = datetime.fromtimestamp(begun)
+    path = tmp_path / home / "sessions" / f"{moment:%Y/%m/%d}" / f"rollout-{moment:%Y-%m-%dT%H-%M-%S}-{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = datetime.fromtimestamp(begun, UTC).isoformat().replace("+00:00", "Z")
+    path.write_bytes(line("session_meta", id=name, timestamp=written, cwd=str(tmp_path / cwd)) + b"\n")
+    os.utime(path, (begun, begun))
+    return path
+
+
+def test_the_newest_rollout_of_the_directory_since_the_wake_is_taken(tmp_path: Path) -> None:
+    assert locate(facts(tmp_path)) is None
+    rollout(tmp_path, ONE, begun=NOW - 60)
+    rollout(tmp_path, TWO, begun=NOW + 9, cwd="bob")
+    assert locate(facts(tmp_path)) is None
+    assert refer(facts(tmp_path)) is None
+    first = rollout(tmp_path, ONE, begun=NOW + 1)
+    second = rollout(tmp_path, TWO, begun=NOW + 90_000)
+    assert locate(facts(tmp_path)) == second
+    assert refer(facts(tmp_path)) == TWO
+    second.unlink()
+    assert locate(facts(tmp_path)) == first
+
+
+def test_a_resumed_rollout_is_found_by_its_id(tmp_path: Path) -> None:
+    old = rollout(tmp_path, ONE, begun=NOW - 900_000)
+    assert locate(facts(tmp_path, session_ref=ONE)) == old
+    assert refer(facts(tmp_path, session_ref=ONE)) == ONE
+    assert locate(facts(tmp_path, session_ref="../../*")) is None
+
+
+def test_codex_home_is_respected(tmp_path: Path) -> None:
+    path = rollout(tmp_path, ONE, home="elsewhere")
+    assert locate(facts(tmp_path, env={"CODEX_HOME": str(tmp_path / "elsewhere")})) == path
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"payload": 7}', '{"payload": {"timestamp": "x", "cwd": "/"}}'])
+def test_a_rollout_that_cannot_be_read_is_passed_over(tmp_path: Path, text: str) -> None:
+    rollout(tmp_path, ONE).write_text(text)
+    assert locate(facts(tmp_path)) is None
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A rollout of another directory that this very process holds open."""
+    path = rollout(tmp_path, TWO, begun=NOW - 500, cwd="bob")
+    with path.open("rb"):
+        yield path
+
+
+def test_the_rollout_that_the_process_holds_open_is_the_one(tmp_path: Path, held: Path) -> None:
+    rollout(tmp_path, ONE, begun=NOW + 5)
+    assert locate(facts(tmp_path, pane_pid=os.getpid())) == held
+    assert refer(facts(tmp_path, pane_pid=os.getpid())) == TWO
+
+
+def at(seconds_ago: float) -> str:
+    return datetime.fromtimestamp(time.time() - seconds_ago, UTC).isoformat().replace("+00:00", "Z")
+
+
+def event(kind: str, seconds_ago: float) -> bytes:
+    text = json.dumps({"timestamp": at(seconds_ago), "type": "event_msg", "payload": {"type": kind}})
+    return text.replace(": ", ":").encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ((), ScreenState.READY),
+        ((event("task_started", 0.1),), ScreenState.BUSY),
+        ((event("task_started", 0.1), message("user", TEXT) + b"\n"), ScreenState.BUSY),
+        ((event("task_started", 0.2), event("task_complete", 0.1)), ScreenState.READY),
+        ((event("task_started", 0.2), event("turn_aborted", 0.1)), ScreenState.READY),
+        ((event("task_started", 0.3), event("task_complete", 0.2), event("task_started", 0.1)), ScreenState.BUSY),
+        ((event("task_started", 60),), ScreenState.READY),
+        ((b'{"type":"event_msg","payload":{"type":"task_started"}}\n',), ScreenState.READY),
+        ((event("task_started", 0.1), b"x" * 100_000), ScreenState.READY),
+    ],
+)
+def test_a_turn_that_just_began_is_known_from_the_rollout(
+    tmp_path: Path, events: tuple[bytes, ...], state: ScreenState
+) -> None:
+    path = rollout(tmp_path, ONE)
+    path.write_bytes(path.read_bytes() + b"".join(events))
+    assert status(facts(tmp_path)) is state
+
+
+def test_before_the_first_prompt_nothing_speaks_against_one(tmp_path: Path) -> None:
+    assert status(facts(tmp_path)) is ScreenState.READY
+
+
+def spec(mode: Mode, **fields: object) -> LaunchSpec:
+    return LaunchSpec(mode, "s", Path("/p"), Path("/h"), "python", **fields)
+
+
+def test_command_lines() -> None:
+    assert CODEX.command(spec(Mode.FRESH)) == ("codex", "--no-daemon")
+    assert CODEX.command(spec(Mode.RESUME, session_ref=ONE)) == ("codex", "resume", "--no-daemon", ONE)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "CODEX_HOME"])
+def test_what_a_user_chose_is_passed_on(name: str) -> None:
+    assert CODEX.environment({name: "1"}, spec(Mode.FRESH))[name] == "1"
+
+
+TRUST = "\n  Folder access\n  /p\n\n  Trust this folder? Codex can read it.\n\n› 1. {}\n  2. {}\n\n  enter continue"
+
+
+def test_the_trust_dialog_is_answered_by_its_text() -> None:
+    (trust,) = CODEX.dialogs
+    first = trust.step(TRUST.format("Trust and continue", "Back"))
+    second = trust.step(TRUST.format("Back", "Trust and continue"))
+    assert first is not None and first.answers
+    assert second is not None and second.keys == ("Down",)
+    assert trust.step(TRUST.format("Trust everything", "Back")) is None
+
+
+def test_it_takes_no_input_while_it_works() -> None:
+    assert not CODEX.takes_input_while_busy

@@ -1,0 +1,475 @@
+"""The bridge as an agent's client starts it: a process, two pipes, and servers that come and go."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import stdio_client
+
+import mcp_server.serve.bridge as bridge
+from mcp_server.serve.options import ServeOptions
+from tests.mcp_server import bridge_server
+from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
+from tests.mcp_server.memory_service import MemoryService
+from transport.paths import Root
+
+ABRUPT = ServeOptions(port=None, stop_seconds=0.0)
+INITIALIZE: dict[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+PING = {"jsonrpc": "2.0", "id": "ping", "method": "ping"}
+
+
+def call(number: object, **arguments: Any) -> dict[str, Any]:
+    params = {"name": "send_to_peer", "arguments": {"personality": "bob", "message": "x"} | arguments}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+class Process:
+    """A bridge and the ends of its pipes."""
+
+    def __init__(self, process: anyio.abc.Process) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self._output = anyio.streams.buffered.BufferedByteReceiveStream(process.stdout)
+
+    async def write(self, *values: Any) -> None:
+        assert self.process.stdin is not None
+        data = b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in values)
+        await self.process.stdin.send(data)
+
+    async def read(self) -> dict[str, Any]:
+        with anyio.fail_after(20):
+            return dict(json.loads(await self._output.receive_until(b"\n", 1 << 24)))
+
+    async def ask(self, value: Any) -> dict[str, Any]:
+        await self.write(value)
+        return await self.read()
+
+    async def greet(self) -> None:
+        await self.write(INITIALIZE, INITIALIZED)
+        answer = await self.read()
+        assert answer["id"] == 0
+        assert "result" in answer
+
+    async def ended(self, seconds: float = 5) -> int:
+        with anyio.fail_after(seconds):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def bridged(root: Root, *argv: str, start: bool = False, **env: str) -> AsyncIterator[Process]:
+    """Run a bridge with this root."""
+    words = argv if start else ("--no-start", *argv)
+    given = bridge_parameters(root, *words)
+    process = await anyio.open_process([given.command, *given.args], env=dict(given.env or {}) | env, stderr=None)
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
+
+
+@pytest.fixture
+def service(root: Root) -> MemoryService:
+    return team(root)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something has become true."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+# a session with a server
+
+
+async def test_lines_pass_both_ways(root: Root) -> None:
+    async with running(root) as run, bridged(root) as process:
+        await process.greet()
+        assert (await process.ask(PING))["result"] == {}
+        answer = await process.ask(call(1))
+        assert answer["result"]["structuredContent"]["status"] == "queued"
+    assert len(run.service.accepted("bob")) == 1
+
+
+async def test_the_credential_of_the_environment_is_used(root: Root) -> None:
+    async with running(root) as run:
+        token = run.credentials.credential_for(ALICE)
+        async with bridged(root, PEERWAKE_CREDENTIAL=token) as process:
+            await process.greet()
+            await process.ask(call(1))
+        async with bridged(root, PEERWAKE_CREDENTIAL="${PEERWAKE_CREDENTIAL}") as process:
+            await process.greet()
+            await process.ask(call(1))
+        async with bridged(root, PEERWAKE_CREDENTIAL="${PEERWAKE_CREDENTIAL:-}") as process:
+            await process.greet()
+            await process.ask(call(1))
+    assert [str(one.sender) for one in run.service.accepted("bob")] == ["claude-alice", "cli-operator", "cli-operator"]
+
+
+async def test_a_refused_credential_is_told_to_every_request(root: Root) -> None:
+    async with running(root) as run:
+        async with bridged(root, PEERWAKE_CREDENTIAL="pw1.claude-alice.forged") as process:
+            answer = await process.ask(INITIALIZE)
+            assert answer["error"]["code"] == bridge.NO_SERVER
+            assert "credential is not valid" in answer["error"]["message"]
+            assert "error" in await process.ask(PING)
+    assert run.service.letters == {}
+
+
+async def test_malformed_and_endless_lines_are_answered(root: Root) -> None:
+    async with running(root) as run, bridged(root) as process:
+        await process.greet()
+        for line in (b"nonsense", b"{", b"[" * 5000):
+            assert (await process.ask(line))["error"]["code"] == -32700
+        assert (await process.ask(b"[]"))["error"]["code"] == -32600
+        answer = await process.ask(call(5, message="x" * (1 << 20)))
+        assert (answer["id"], answer["error"]["code"]) == (5, -32600)
+        answer = await process.ask(b'{"id": 1, "x": "' + b"x" * (17 << 20) + b'"}')
+        assert (answer["id"], answer["error"]["code"]) == (None, -32600)
+        assert (await process.ask(PING))["result"] == {}
+        assert (await process.ask(b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}'))["error"]["code"] == -32600
+    assert run.service.letters == {}
+
+
+async def test_text_is_not_changed_on_its_way(root: Root) -> None:
+    text = 'ünï\u2028"\\\n\t😀</peer-message>${x}' + "é" * 100_000
+    async with running(root) as run, bridged(root) as process:
+        await process.greet()
+        assert not (await process.ask(call(1, message=text)))["result"]["isError"]
+        answer = await process.ask(json.dumps(call(2, message="HALF")).replace("HALF", "\\ud800").encode())
+        assert (answer["id"], "surrogate" in answer["error"]["message"]) == (2, True)
+    assert [one.body for one in run.service.accepted("bob")] == [text.replace("\u2028", "\n")]
+
+
+async def test_a_cancellation_reaches_the_server(root: Root, service: MemoryService) -> None:
+    service.waking.add("bob")
+    async with running(root, service) as run, bridged(root) as process:
+        await process.greet()
+        await process.write(call(1))
+        await until(lambda: len(service.letters) == 1)
+        assert (await status_of(run))["in_flight"] == 1
+        await process.write({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+        assert (await process.ask(PING))["id"] == "ping"
+        assert (await status_of(run))["in_flight"] == 0
+
+
+async def status_of(run: Running) -> dict[str, Any]:
+    from tests.mcp_server.fronts import control
+
+    async with control(run.socket) as connection:
+        return dict((await connection.ask({"id": 1, "verb": "status"}))["result"]["counts"])
+
+
+# its end
+
+
+async def test_it_ends_with_standard_input(root: Root) -> None:
+    async with running(root), bridged(root) as process:
+        await process.greet()
+        assert process.process.stdin is not None
+        await process.process.stdin.aclose()
+        assert await process.ended() == 0
+
+
+async def test_it_ends_with_standard_input_without_a_server(root: Root) -> None:
+    async with bridged(root) as process:
+        assert process.process.stdin is not None
+        await process.process.stdin.aclose()
+        assert await process.ended() == 0
+
+
+async def test_it_ends_when_nobody_reads(root: Root) -> None:
+    given = bridge_parameters(root, "--no-start")
+    process = subprocess.Popen(
+        [given.command, *given.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(given.env or {})
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.close()
+    assert await anyio.to_thread.run_sync(lambda: process.wait(5)) == 0
+    process.stdin.close()
+
+
+def test_lines_from_a_file_are_answered_before_it_ends(root: Root, tmp_path: Path) -> None:
+    questions = tmp_path / "questions"
+    questions.write_text("".join(json.dumps(one) + "\n" for one in (INITIALIZE, INITIALIZED, PING)))
+
+    async def serve() -> bytes:
+        async with running(root):
+            with questions.open("rb") as file:
+                given = bridge_parameters(root, "--no-start")
+                done = await anyio.run_process([given.command, *given.args], stdin=file, env=given.env)
+            return done.stdout
+
+    answers = [json.loads(line) for line in anyio.run(serve).splitlines()]
+    assert [answer["id"] for answer in answers] == [0, "ping"]
+
+
+# a server that goes away
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_client_of_either_era_survives_a_restart(root: Root, service: MemoryService, mode: str) -> None:
+    async with anyio.create_task_group() as servers:
+        first = await started(servers, root, service, ABRUPT)
+        parameters = bridge_parameters(root, "--no-start", PEERWAKE_CREDENTIAL=first.credentials.credential_for(ALICE))
+        async with Client(stdio_client(parameters), mode=mode) as client:
+            await client.call_tool("send_to_peer", {"personality": "bob", "message": "one"})
+            first.front.stop()
+            await until(lambda: not root.server_socket.exists())
+            second = await started(servers, root, service, ABRUPT)
+            await client.call_tool("send_to_peer", {"personality": "bob", "message": "two"})
+            assert len((await client.list_tools(cache_mode="bypass")).tools) == 3
+        second.front.stop()
+    assert [(one.body, one.sender) for one in service.accepted("bob")] == [("one", ALICE), ("two", ALICE)]
+
+
+async def test_what_was_in_flight_is_answered_by_the_next_server_once(root: Root, service: MemoryService) -> None:
+    service.waking.add("bob")
+    async with bridged(root) as process:
+        async with running(root, service, ABRUPT):
+            await process.greet()
+            await process.write(*(call(number, message=str(number)) for number in range(20)))
+            await until(lambda: len(service.letters) == 20)
+        async with running(root, service, ABRUPT):
+            await process.write(call(20, message="20"))
+            await until(lambda: len(service.letters) == 21)
+            for message in service.accepted("bob"):
+                service.consume(message.id)
+            answers = [await process.read() for _ in range(21)]
+            assert (await process.ask(PING))["id"] == "ping"
+    assert sorted(answer["id"] for answer in answers) == list(range(21))
+    assert {answer["result"]["structuredContent"]["status"] for answer in answers} == {"delivered"}
+    assert not any("duplicate" in answer["result"]["structuredContent"] for answer in answers)
+    assert [one.body for one in service.accepted("bob")] == [str(number) for number in range(21)]
+
+
+async def test_a_killed_servers_accepted_message_is_not_sent_twice(root: Root, service: MemoryService) -> None:
+    """The server dies between accepting and answering."""
+    service.accept_gate = anyio.Event()
+    async with bridged(root) as process:
+        async with running(root, service, ABRUPT):
+            await process.greet()
+            await process.write(call(1))
+            await until(lambda: len(service.letters) == 1)
+        service.accept_gate = None
+        async with running(root, service, ABRUPT):
+            answer = await process.read()
+    assert answer["result"]["structuredContent"]["message_id"] == service.accepted("bob")[0].id
+    assert len(service.letters) == 1
+
+
+async def test_a_cancelled_call_is_not_sent_again(root: Root, service: MemoryService) -> None:
+    async with bridged(root) as process:
+        async with running(root, service, ABRUPT):
+            await process.greet()
+        await process.write(call(1), {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+        await process.write(call(2, message="kept"))
+        async with running(root, service, ABRUPT):
+            assert (await process.read())["id"] == 2
+    assert [one.body for one in service.accepted("bob")] == ["kept"]
+
+
+async def test_when_no_server_comes_back_each_request_is_told_what_to_do(root: Root, service: MemoryService) -> None:
+    service.waking.add("bob")
+    async with bridged(root, "--reconnect-seconds", "0.3") as process:
+        async with running(root, service, ABRUPT):
+            await process.greet()
+            await process.write(call(1), call(2))
+            await until(lambda: len(service.letters) == 2)
+        for number in (1, 2):
+            answer = await process.read()
+            assert answer["id"] == number
+            assert answer["error"]["code"] == bridge.NO_SERVER
+            assert "peerwake serve" in answer["error"]["message"]
+            assert "queue_status" in answer["error"]["message"]
+        assert (await process.ask(PING))["error"]["code"] == bridge.NO_SERVER
+        service.waking.clear()
+        async with running(root, service, ABRUPT):
+            answer = await process.ask(call(3))
+            assert answer["result"]["structuredContent"]["status"] == "queued"
+    assert len(service.letters) == 3
+
+
+async def test_a_client_that_reads_late_gets_everything_in_order(root: Root) -> None:
+    async with running(root), bridged(root) as process:
+        await process.greet()
+
+        async def write() -> None:
+            for number in range(3000):
+                await process.write(PING | {"id": number, "params": {"_meta": {"x": "y" * 3000}}})
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            await anyio.sleep(0.3)
+            assert {(await process.read())["id"] for _ in range(3000)} == set(range(3000))
+
+
+# no server yet
+
+
+@pytest.fixture
+def notes(tmp_path: Path, root: Root) -> Any:
+    path = tmp_path / "notes"
+    yield path
+    for each in starts(path):
+        try:
+            os.kill(each["pid"], signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def starts(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_it_starts_a_server_that_is_not_the_agents(root: Root, notes: Path) -> None:
+    command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
+    env = {"PEER_IDENTITY": "claude-alice", "TMUX": "x", "TMUX_PANE": "%1", "PATH": os.environ["PATH"], "KEPT": "1"}
+    async with bridged(root, *command, start=True, **env) as process:
+        await process.greet()
+        (server,) = starts(notes)
+        assert server["session"] == server["group"] != os.getsid(process.process.pid)
+        assert {"KEPT", "PEERWAKE_HOME"} <= set(server["environment"])
+        assert not {"PEER_IDENTITY", "TMUX", "TMUX_PANE", "PEERWAKE_CREDENTIAL"} & set(server["environment"])
+        assert process.process.stdin is not None
+        await process.process.stdin.aclose()
+        assert await process.ended() == 0
+    async with bridged(root) as process:
+        await process.greet()
+
+
+async def test_many_bridges_start_one_server(root: Root, notes: Path) -> None:
+    command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
+    answered: list[int] = []
+
+    async def one(number: int) -> None:
+        async with bridged(root, *command, start=True) as process:
+            await process.greet()
+            answered.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            group.start_soon(one, number)
+    assert len(answered) == 8
+    assert len(starts(notes)) == 1
+
+
+async def test_a_server_that_was_killed_is_started_again(
+    root: Root, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
+    async with bridged(root, *command, start=True) as process:
+        await process.greet()
+        os.kill(starts(notes)[0]["pid"], signal.SIGKILL)
+        await process.write(PING)
+        assert (await process.read())["id"] == "ping"
+    assert len(starts(notes)) == 2
+
+
+async def test_a_server_that_cannot_be_started_is_told(root: Root) -> None:
+    session = bridge.Session()
+    assert session.from_client(json.dumps(PING).encode())[1] == b""
+    async with bridged(root, "--", "/nowhere/python", start=True) as process:
+        await process.write(INITIALIZE)
+        await until(lambda: "No such file" in log_of(root))
+
+
+def log_of(root: Root) -> str:
+    path = root.logs / "background.log"
+    return path.read_text() if path.exists() else ""
+
+
+# as a program
+
+
+def run_bridge(*argv: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-I", "-S", bridge.__file__, *argv], input="", capture_output=True, text=True, timeout=10
+    )
+
+
+def test_bad_arguments_are_usage_errors(root: Root) -> None:
+    done = run_bridge("--nonsense")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--nonsense" in done.stderr
+    assert run_bridge("--reconnect-seconds", "soon").returncode == 2
+    assert run_bridge("--home", str(root.home), "--no-start").returncode == 0
+
+
+def test_it_imports_little_of_the_standard_library() -> None:
+    tree = ast.parse(Path(bridge.__file__).read_text())
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert modules == {"fcntl", "json", "os", "select", "socket", "sys", "time"}
+
+
+# what it remembers
+
+
+def test_a_call_is_marked_once_and_the_same_at_every_sending() -> None:
+    session = bridge.Session()
+    line, back = session.from_client(json.dumps(call(1)).encode())
+    assert back == b""
+    mark = json.loads(line)["params"]["_meta"]["peerwake/request"]
+    assert len(mark) == 24
+    assert session.replay() == line
+    other, _ = session.from_client(json.dumps(call(2)).encode())
+    assert json.loads(other)["params"]["_meta"]["peerwake/request"] != mark
+    own = call(3)
+    own["params"]["_meta"] = {"peerwake/request": "mine", "progressToken": 4}
+    line, _ = session.from_client(json.dumps(own).encode())
+    assert json.loads(line) == own
+
+
+def test_only_what_is_unanswered_is_sent_again_after_the_handshake() -> None:
+    session = bridge.Session()
+    for value in (INITIALIZE, INITIALIZED, PING, PING | {"id": "other"}):
+        session.from_client(json.dumps(value).encode())
+    session.from_server(json.dumps({"jsonrpc": "2.0", "id": 0, "result": {}}).encode())
+    session.from_server(json.dumps({"jsonrpc": "2.0", "id": "ping", "result": {}}).encode())
+    replayed = [json.loads(line) for line in session.replay().splitlines()]
+    assert [one.get("id", one["method"]) for one in replayed] == [
+        bridge.REPLAY_ID,
+        "notifications/initialized",
+        "other",
+    ]
+    answer = json.dumps({"jsonrpc": "2.0", "id": bridge.REPLAY_ID, "result": {}}).encode()
+    assert session.from_server(answer) == b""
+    assert session.from_server(answer) != b""
+
+
+def test_an_unanswered_handshake_is_sent_again_as_it_was() -> None:
+    session = bridge.Session()
+    session.from_client(json.dumps(INITIALIZE).encode())
+    assert [json.loads(line) for line in session.replay().splitlines()] == [INITIALIZE]
+
+
+def test_ids_of_different_types_are_different_requests() -> None:
+    session = bridge.Session()
+    session.from_client(json.dumps(PING | {"id": 1}).encode())
+    session.from_client(json.dumps(PING | {"id": "1"}).encode())
+    session.from_server(b'{"jsonrpc": "2.0", "id": "1", "result": {}}')
+    assert list(session.pending) == ["1"]
+    told = [json.loads(line) for line in session.give_up("gone").splitlines()]
+    assert [(one["id"], one["error"]["message"]) for one in told] == [(1, "gone")]
+    assert (session.pending, session.pending_bytes) == ({}, 0)

@@ -1,0 +1,358 @@
+"""One message into one pane, against a test client in a real tmux."""
+
+import os
+import signal
+
+import anyio
+import pytest
+
+from tests.terminal import QUICK, envelope, terminal, until
+from transport.clock import SystemClock
+from transport.delivery import gate
+from transport.errors import InvalidInput
+from transport.files import LockHeld
+from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.tmux.pane import Pane
+from transport.vocabulary import Hold, Receipt, ScreenState, Stage
+
+pytestmark = pytest.mark.live
+
+HOSTILE = "#{pane_id} #(id) $(id) `id` \\ \\n \\033[A \" ' ~ ; { } %output %end 1 2 1 ## #[fg=red] $HOME ${x} !! -- -t"
+BODIES = {
+    "one line": "hello",
+    "many lines": "\n".join(f"line {number}" for number in range(12)),
+    "blank lines": "a\n\n\nb\n",
+    "hostile": HOSTILE,
+    "tabs": "a\tb\t\tc",
+    "unicode": "grüße 日本語 Ελλάδα עברית ١٢٣ ﷽ ⠹ ─│┌",
+    "emoji": "👍 👩‍👩‍👧‍👦 🏳️‍🌈 ❤️ e\u0301 👨🏽‍🚀",
+    "looks like keys": "Enter C-c Escape\n^C ^D",
+    "command first": "!rm -rf /\n/quit\n@file\n#memory",
+    "trailing backslash": "end\\",
+    "a prompt": "❯\u00a0not a composer\n────────────────\n  ready\n Esc to cancel",
+    "8 KiB": ("0123456789abcde\n" * 512)[:8192],
+    "8 KiB of one line": "x" * 8192,
+    "8 KiB wide": "日本" * 1365,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_arrives_verbatim(name: str) -> None:
+    text = envelope(BODIES[name])
+    async with terminal(height=50) as term:
+        outcome = await term.hand_over(text)
+        assert outcome.receipt is Receipt.CONSUMED, outcome
+        assert term.said() == [text]
+        assert term.pastes == [text]
+        assert term.keys == ["\r"]
+        assert term.stages[0] is Stage.PASTING
+
+
+async def test_leading_characters_without_an_envelope_arrive_too() -> None:
+    texts = ["!ls", "/help", "@x", "#x", "-t", ";", "a;", "~", "%1", "{", "'"]
+    async with terminal() as term:
+        for text in texts:
+            await term.pane.paste(text)
+        await until(lambda: len(term.pastes) == len(texts))
+        assert term.pastes == texts
+
+
+async def test_line_ends_are_normalised_and_control_characters_refused() -> None:
+    async with terminal() as term:
+        assert (await term.hand_over(envelope("a\r\nb\rc"))).receipt is Receipt.CONSUMED
+        assert term.said() == [envelope("a\nb\nc")]
+        for char in ("\x1b", "\x00", "\x07", "\x7f", "\x9b"):
+            with pytest.raises(InvalidInput):
+                await term.hand_over(envelope(f"a{char}[201~b", "m_2"), "m_2")
+        assert len(term.pastes) == 1
+
+
+async def test_a_draft_is_left_alone() -> None:
+    async with terminal(DRAFT="half a thou") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.hold, outcome.typed) == (Hold.DRAFT, False)
+        assert term.events() == []
+        assert (await term.reading()).input_text == "half a thou"
+
+
+async def test_ghost_text_is_no_draft() -> None:
+    async with terminal(GHOST="Try writing a test") as term:
+        assert (await term.hand_over(envelope("x"))).receipt is Receipt.CONSUMED
+
+
+async def test_nothing_is_typed_into_a_dialog() -> None:
+    async with terminal(DIALOG="Do you want to proceed?") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.hold, outcome.typed) == (Hold.ASKS, False)
+        assert "Do you want to proceed?" in outcome.excerpt
+        assert term.events() == []
+
+
+async def test_an_unknown_dialog_holds_too() -> None:
+    async with terminal(DIALOG="Something nobody saw before", ready=False) as term:
+        await until(lambda: term.is_in(ScreenState.ASKS))
+
+
+async def test_enter_is_not_pressed_when_a_dialog_swallowed_the_paste() -> None:
+    async with terminal(DIALOG_ON="paste") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.ASKS, True)
+        assert len(term.pastes) == 1
+        assert term.keys == []
+
+
+async def test_a_draft_between_gate_and_paste_is_seen() -> None:
+    async with terminal() as term:
+
+        async def on_stage(stage: Stage) -> None:
+            if stage is Stage.PASTING:
+                await term.pane.press("x")
+                await until(lambda: term.is_in(ScreenState.DRAFT))
+
+        term.on_stage = on_stage
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, False)
+        assert term.stages == [Stage.PASTING, Stage.HELD]
+        assert (term.keys, term.pastes) == (["x"], [])
+
+
+async def test_a_key_that_slips_in_before_the_paste_is_never_submitted() -> None:
+    async with terminal(SLOW="0.1") as term:
+
+        async def on_stage(stage: Stage) -> None:
+            await term.pane.press("x")
+
+        term.on_stage = on_stage
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True)
+        assert (term.keys, len(term.pastes)) == (["x"], 1)
+
+
+async def test_a_dialog_after_enter_is_not_answered() -> None:
+    async with terminal(DIALOG_ON="submit", SILENT="1") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.submits) == (None, Hold.ASKS, True, 1)
+        assert term.keys == ["\r"]
+
+
+async def test_a_swallowed_enter_is_repeated() -> None:
+    async with terminal(SWALLOW="2") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 3)
+        assert term.said() == [envelope("x")]
+
+
+async def test_enter_is_pressed_four_times_at_most() -> None:
+    async with terminal(SWALLOW="99") as term:
+        outcome = await term.hand_over(envelope("x"), pace=QUICK)
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.submits) == (None, None, True, 4)
+        assert term.keys == ["\r"] * 4
+        assert "still stands in the composer" in outcome.evidence
+
+
+async def test_text_of_ours_left_in_the_composer_is_submitted_not_repeated() -> None:
+    async with terminal(SWALLOW="4") as term:
+        assert (await term.hand_over(envelope("x"))).receipt is None
+        assert (await term.hand_over(envelope("x"))).receipt is Receipt.CONSUMED
+        assert term.pastes == [envelope("x")]
+        assert term.said() == [envelope("x")]
+
+
+async def test_a_slow_client() -> None:
+    async with terminal(SLOW="0.2") as term:
+        outcome = await term.hand_over(envelope("x\ny"))
+        assert outcome.receipt is Receipt.CONSUMED
+        assert term.said() == [envelope("x\ny")]
+
+
+async def test_a_collapsed_paste() -> None:
+    async with terminal(COLLAPSE="50") as term:
+        assert (await term.hand_over(envelope("x\ny\nz"))).receipt is Receipt.CONSUMED
+
+
+async def test_a_composer_that_shows_something_else_is_not_submitted() -> None:
+    async with terminal(MANGLE="1") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True)
+        assert term.keys == []
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "rows"), [(20, 30, "100"), (20, 12, "100"), (60, 20, "3"), (200, 8, "100")]
+)
+async def test_small_panes_and_scrolling_composers(width: int, height: int, rows: str) -> None:
+    text = envelope("the quick brown fox jumps over the lazy dog\n" * 8)
+    async with terminal(width=width, height=height, ROWS=rows) as term:
+        outcome = await term.hand_over(text)
+        assert outcome.receipt is Receipt.CONSUMED, outcome
+        assert term.said() == [text]
+
+
+async def test_copy_mode_is_left() -> None:
+    async with terminal() as term:
+        term.tmux("copy-mode", "-t", term.started.pane_id)
+        assert (await term.pane.capture()).in_mode
+        assert (await term.hand_over(envelope("x"))).receipt is Receipt.CONSUMED
+
+
+async def test_copy_mode_between_gate_and_paste() -> None:
+    async with terminal() as term:
+
+        async def on_stage(stage: Stage) -> None:
+            if stage is Stage.PASTING:
+                term.tmux("copy-mode", "-t", term.started.pane_id)
+
+        term.on_stage = on_stage
+        assert (await term.hand_over(envelope("x"))).receipt is Receipt.CONSUMED
+        assert term.keys == ["\r"]
+
+
+async def test_busy_holds_unless_the_client_queues() -> None:
+    async with terminal(BUSY="60") as term:
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.hold, outcome.typed) == (Hold.BUSY, False)
+        assert term.events() == []
+        term.takes_input_while_busy = True
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.typed) == (Receipt.INJECTED, True)
+        assert term.said("queued") == [envelope("x")]
+        assert term.stages[-1] is Stage.INJECTED
+
+
+async def test_a_draft_while_busy_is_a_draft() -> None:
+    async with terminal(BUSY="60", DRAFT="mine") as term:
+        term.takes_input_while_busy = True
+        assert (await term.hand_over(envelope("x"))).hold is Hold.DRAFT
+        assert term.events() == []
+
+
+async def test_a_conversation_that_quotes_a_dialog_does_not_block() -> None:
+    async with terminal(HISTORY="Do you want to proceed?\n Esc to cancel\n❯\u00a0a draft?") as term:
+        assert (await term.hand_over(envelope("x"))).receipt is Receipt.CONSUMED
+
+
+async def test_other_lines_of_the_transcript_prove_nothing() -> None:
+    async with terminal(SILENT="1") as term:
+        term.transcript.path.write_text(
+            '{"type": "tool", "text": "<peer-message-7k3f id=\\"m_1\\">"}\n'
+            'm_1\n{"type": "user", "text": "quoting id=m_1"}\n'
+        )
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.typed) == (None, True)
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.typed) == (None, False)
+
+
+async def test_resume_finds_it_in_the_transcript() -> None:
+    async with terminal() as term:
+        await term.hand_over(envelope("x"))
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 0)
+        assert len(term.pastes) == 1
+
+
+async def test_resume_submits_what_stands_in_the_composer() -> None:
+    async with terminal(COLLAPSE="1000") as term:
+        await term.pane.paste(envelope("x"))
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 1)
+
+
+async def test_resume_submits_a_collapsed_paste_only_if_its_size_fits() -> None:
+    async with terminal(COLLAPSE="10") as term:
+        await term.pane.paste(envelope("somebody\nelse\npasted\nthis", "m_2"))
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True)
+        assert term.keys == []
+        outcome = await term.resume(envelope("somebody\nelse\npasted\nthis", "m_2"), "m_2")
+        assert outcome.receipt is Receipt.CONSUMED
+
+
+async def test_resume_leaves_a_draft_alone() -> None:
+    async with terminal(DRAFT="mine") as term:
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True)
+        assert term.events() == []
+
+
+async def test_resume_does_not_decide_while_the_client_is_busy() -> None:
+    async with terminal(BUSY="60") as term:
+        term.takes_input_while_busy = True
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.BUSY, True)
+
+
+async def test_what_never_arrived_is_handed_over_anew() -> None:
+    async with terminal() as term:
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, None, False)
+        outcome = await term.deliver(envelope("x"), Stage.PASTING)
+        assert outcome.receipt is Receipt.CONSUMED
+        assert term.stages == [Stage.HELD, Stage.PASTING]
+        assert term.said() == [envelope("x")]
+
+
+async def test_a_dead_pane_is_gone() -> None:
+    async with terminal() as term:
+        await term.pane.press("C-d")
+        with pytest.raises(TmuxGone):
+            await until(lambda: _never(term.pane))
+        with pytest.raises(TmuxGone):
+            await term.hand_over(envelope("x"))
+
+
+async def _never(pane: Pane) -> bool:
+    screen = await pane.capture()
+    if screen.dead:
+        raise TmuxGone("dead")
+    return False
+
+
+async def test_a_stopped_tmux_is_unknown_and_nothing_is_typed_later() -> None:
+    async with terminal() as term:
+
+        async def on_stage(stage: Stage) -> None:
+            os.kill(term.started.tmux.pid, signal.SIGSTOP)
+
+        await gate(term.target, SystemClock())
+        term.on_stage = on_stage
+        with pytest.raises(TmuxUnknown):
+            await term.hand_over(envelope("x"))
+        os.kill(term.started.tmux.pid, signal.SIGCONT)
+        term.on_stage = None
+        outcome = await term.deliver(envelope("x"), Stage.PASTING)
+        assert outcome.receipt is Receipt.CONSUMED
+        assert term.said() == [envelope("x")]
+
+
+async def test_a_killed_tmux_is_gone() -> None:
+    async with terminal() as term:
+        await gate(term.target, SystemClock())
+        os.kill(term.started.tmux.pid, signal.SIGKILL)
+        with pytest.raises(TmuxGone):
+            await term.hand_over(envelope("x"))
+        with pytest.raises(TmuxGone):
+            await term.resume(envelope("x"))
+
+
+async def test_two_deliverers_on_one_pane() -> None:
+    async with terminal() as term:
+        lock = term.directory / "pane.lock"
+        first, second = term.another_pane(lock), term.another_pane(lock)
+        await first.capture()
+        with pytest.raises(LockHeld):
+            await second.capture()
+        await first.aclose()
+        await second.capture()
+        await second.aclose()
+
+
+async def test_two_messages_at_once_are_not_mixed() -> None:
+    async with terminal() as term:
+        texts = [envelope(f"body {number}\n" * 5, f"m_{number}") for number in range(4)]
+        async with anyio.create_task_group() as tasks:
+            for number, text in enumerate(texts):
+                tasks.start_soon(term.hand_over, text, f"m_{number}")
+        assert sorted(term.said()) == sorted(texts)

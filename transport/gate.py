@@ -1,0 +1,113 @@
+"""Whether something may be typed into a terminal now, and if not, why (I5)."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from transport.clock import Clock
+from transport.receipt import Transcript
+from transport.screen import Reading, Screen, ScreenRules, read_screen
+from transport.tmux.control import TmuxGone
+from transport.tmux.pane import Pane
+from transport.vocabulary import Hold, ScreenState
+
+Status = Callable[[], Awaitable[ScreenState | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An agent's terminal: its pane, how its screen is read, where its evidence is.
+
+    `status` is what the client itself says it is doing: other than READY it holds a message whatever
+    the screen shows, READY never overrules the screen. Without a composer (`has_composer` False) a
+    program takes each line as it comes, so nothing can be verified before it is submitted.
+    """
+
+    pane: Pane
+    rules: ScreenRules
+    transcript: Transcript
+    status: Status | None = None
+    submit_keys: tuple[str, ...] = ("Enter",)
+    has_composer: bool = True
+    takes_input_while_busy: bool = False
+    human_quiet_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Why nothing may be typed now (`hold` None: it may), and the screen that says so.
+
+    `quiet` is False while a person types.
+    """
+
+    hold: Hold | None
+    reading: Reading
+    quiet: bool = True
+
+
+async def gate(target: Target, clock: Clock) -> Gate:
+    """Say whether a message may be typed now; leaves copy mode first.
+
+    Raises TmuxUnknown, TmuxGone (also for a pane whose process ended), LockHeld.
+    """
+    said = None if target.status is None else await target.status()
+    look = await target.pane.look()
+    for _ in range(3):
+        if not look.screen.in_mode:
+            break
+        await target.pane.leave_mode()
+        look = await target.pane.look()
+    check_alive(target.pane, look.screen)
+    reading = read_screen(look.screen, target.rules)
+    quiet = look.human_at is None or clock.wall() - look.human_at >= target.human_quiet_seconds
+    if look.screen.in_mode or (look.screen.bracketed is False and target.has_composer):
+        return Gate(Hold.UNKNOWN, reading, quiet)
+    return Gate(_hold(_overruled(reading.state, said), reading, target, quiet), reading, quiet)
+
+
+def check_alive(pane: Pane, screen: Screen) -> None:
+    """Raise TmuxGone when the agent's process has ended."""
+    if screen.dead:
+        raise TmuxGone(f"the process in pane {pane.pane_id} has ended")
+
+
+def _overruled(shown: ScreenState, said: ScreenState | None) -> ScreenState:
+    """A client's own word counts where the screen shows an input line, and never makes one ready."""
+    if said is None or said is ScreenState.READY or shown in (ScreenState.ASKS, ScreenState.UNKNOWN):
+        return shown
+    return shown if shown is ScreenState.DRAFT and said is ScreenState.BUSY else said
+
+
+def _hold(state: ScreenState, reading: Reading, target: Target, quiet: bool) -> Hold | None:
+    match state:
+        case ScreenState.UNKNOWN:
+            return Hold.UNKNOWN
+        case ScreenState.ASKS:
+            return Hold.ASKS
+        case ScreenState.DRAFT:
+            return Hold.DRAFT
+        case ScreenState.BUSY:
+            if reading.input_text or not quiet:
+                return Hold.DRAFT
+            return None if target.takes_input_while_busy and reading.input_text == "" else Hold.BUSY
+        case ScreenState.READY:
+            return None if quiet else Hold.DRAFT
+        case _:
+            assert_never(state)
+
+
+def hold_of_state(state: ScreenState) -> Hold | None:
+    """Return the reason that a screen alone gives, None for a ready one."""
+    match state:
+        case ScreenState.ASKS:
+            return Hold.ASKS
+        case ScreenState.DRAFT:
+            return Hold.DRAFT
+        case ScreenState.BUSY:
+            return Hold.BUSY
+        case ScreenState.UNKNOWN:
+            return Hold.UNKNOWN
+        case ScreenState.READY:
+            return None
+        case _:
+            assert_never(state)
