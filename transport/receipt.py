@@ -120,10 +120,12 @@ def _lines_with(descriptor: int, needle: bytes, progress: _Progress) -> Iterator
         if end < 0:
             continue
         complete = start + end + 1
-        if complete - progress.offset <= LINE_MAX:
-            head = os.pread(descriptor, start - progress.offset, progress.offset) if start > progress.offset else b""
-            block = head + chunk[: end + 1]
-            yield from (line for line in _holding(block, needle))
+        block = chunk[: end + 1]
+        if complete - progress.offset > LINE_MAX:
+            block = block[block.index(b"\n") + 1 :]
+        elif start > progress.offset:
+            block = os.pread(descriptor, start - progress.offset, progress.offset) + block
+        yield from _holding(block, needle)
         progress.offset = complete
 
 

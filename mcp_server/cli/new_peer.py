@@ -8,13 +8,14 @@ from lifecycle.runtimes.base import Runtime
 from lifecycle.runtimes.command import Program, load_program, save_program
 from lifecycle.runtimes.table import Table, load_table
 from mcp_server.cli import tables
-from mcp_server.cli.client_config import CLIENTS, planned
+from mcp_server.cli.client_config import planned
 from mcp_server.cli.context import Context
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, Refused
 from mcp_server.cli.message_input import decoded
 from mcp_server.cli.parser import Parser
 from mcp_server.clients.connection import Change, apply
+from mcp_server.clients.table import CLIENTS
 from transport.create import NewPeer, create
 from transport.identity import check_personality
 from transport.paths import Root

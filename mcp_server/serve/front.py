@@ -16,6 +16,7 @@ from mcp_server.serve.credentials import Credentials
 from mcp_server.serve.guard import App
 from mcp_server.serve.http import HttpFront
 from mcp_server.serve.inflight import InFlight
+from mcp_server.serve.library_logs import library_logs
 from mcp_server.serve.lines import LineServer, refusal
 from mcp_server.serve.options import Addresses, ServeOptions
 from mcp_server.serve.peercred import peer_process
@@ -71,7 +72,7 @@ class Front:
 
         Raises ServerRunning, AddressInUse, NotLoopback or CannotListen before it has started.
         """
-        with ExitStack() as sockets:
+        with library_logs(self._log), ExitStack() as sockets:
             tcp = sockets.enter_context(tcp_listener(self._options))
             unix = sockets.enter_context(unix_listener(self._root.server_socket))
             loop = asyncio.get_running_loop()

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 
@@ -15,7 +15,6 @@ from transport.screen import Reading, Screen, read_screen
 from transport.tmux import server as tmux_server
 from transport.tmux.pane import Pane
 from transport.vocabulary import Receipt, ScreenState
-
 
 Found = TypeVar("Found")
 

@@ -1,7 +1,7 @@
 """A front over the service in memory, and the ways tests connect to it."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import httpx2
-from anyio.abc import SocketStream, TaskGroup
+from anyio.abc import SocketStream, TaskGroup, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp.client.client import Client
 from mcp.client.sse import sse_client
@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mcp_server.serve.credentials import Credentials, load_credentials
 from mcp_server.serve.front import Front
+from mcp_server.serve.guard import App
 from mcp_server.serve.options import Addresses, ServeOptions
 from tests.mcp_server.memory_service import MemoryService
 from transport.clock import SystemClock
@@ -38,6 +39,7 @@ class Running:
     credentials: Credentials
     addresses: Addresses
     root: Root
+    ended: anyio.Event
 
     @property
     def socket(self) -> str:
@@ -74,16 +76,28 @@ async def running(
 
 
 async def started(
-    group: TaskGroup, root: Root, service: MemoryService | None = None, options: ServeOptions | None = None
+    group: TaskGroup,
+    root: Root,
+    service: MemoryService | None = None,
+    options: ServeOptions | None = None,
+    routes: Mapping[str, App] | None = None,
 ) -> Running:
     """Start a front in a task group; it runs until its `stop`."""
     service = service or team(root)
     credentials = load_credentials(root.secret)
     options = options or ServeOptions(port=0, stop_seconds=1.0)
     log = Log(root.logs / "lifecycle.log", SystemClock())
-    front = Front(service, credentials, options, SystemClock(), log)
-    addresses = await group.start(front.run)
-    return Running(front, service, credentials, addresses, root)
+    front = Front(service, credentials, options, SystemClock(), log, routes)
+    ended = anyio.Event()
+
+    async def run(*, task_status: TaskStatus[Addresses]) -> None:
+        try:
+            await front.run(task_status=task_status)
+        finally:
+            ended.set()
+
+    addresses = await group.start(run)
+    return Running(front, service, credentials, addresses, root, ended)
 
 
 class Lines:

@@ -102,15 +102,21 @@ def set_up(
     commands.append(["set-option", "-g", "history-limit", str(history)])
     if exit_hook is not None:
         commands.append(["set-option", "-s", EXIT_OPTION, exit_hook])
-        commands.append(["set-hook", "-g", "pane-died", _died_hook()])
     new = ["new-session", "-d", "-P", "-F", STARTED_FORMAT, "-s", session, "-x", str(size[0]), "-y", str(size[1])]
     commands.append([*new, "--", *_without_shell(argv)])
+    agent = f"={session}:"
+    if exit_hook is not None:
+        commands.append(["set-hook", "-p", "-t", agent, "pane-died", _died_hook()])
+    # What a person opens beside the agent closes as usual and ends nothing.
+    commands.append(["set-option", "-p", "-t", agent, "remain-on-exit", "on"])
+    commands.append(["set-option", "-wg", "remain-on-exit", "off"])
     if pane_log is not None:
         commands.append(["set-option", "-s", LOG_OPTION, shlex.quote(str(pane_log))])
-        keep = f"exec head -c {pane_log_bytes} >>#{{{LOG_OPTION}}}"
-        commands.append(["pipe-pane", "-t", f"={session}:", keep])
-    # tmux 3.3a crashes when a session is created while window-size is already manual.
-    commands.append(["set-option", "-wg", "window-size", "manual"])
+        # The limit ends the copy, should nobody cut the file in time; -f counts blocks of 512 bytes.
+        keep = f"ulimit -c 0; ulimit -f {pane_log_bytes // 512}; exec cat >>#{{{LOG_OPTION}}}"
+        commands.append(["pipe-pane", "-t", agent, keep])
+    # tmux 3.3a crashes on every new window while window-size is manual for all.
+    commands.append(["set-option", "-w", "-t", agent, "window-size", "manual"])
     commands.append(["set-option", "-s", "exit-empty", "on"])
     return commands
 

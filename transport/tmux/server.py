@@ -98,6 +98,8 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
             return await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, deadline))
     except BaseException as error:
         if server is not None:
+            if isinstance(error, AgentExited) and spec.exit_hook is not None:
+                await _let_hook_run(server, clock)
             terminate(server, signal.SIGKILL)
             _remove(spec.socket)
         if isinstance(error, (TimeoutError, DeadlinePassed)):
@@ -129,6 +131,14 @@ def answers(socket: Path) -> bool:
         except OSError as error:
             raise TmuxUnknown(f"cannot look at {socket}: {error.strerror}") from error
         return True
+
+
+async def _let_hook_run(server: ProcessId, clock: Clock) -> None:
+    """Give a server whose agent ended a second to write why."""
+    until = clock.monotonic() + HANGUP_SECONDS
+    while server.is_alive() and clock.monotonic() < until:
+        nudge_reaper(server)
+        await clock.sleep(0.02)
 
 
 def _remove(socket: Path) -> None:

@@ -6,12 +6,13 @@ from lifecycle.flags import Flags
 from lifecycle.resolve import Resolver
 from mcp_server.cli import tables
 from mcp_server.cli.caller import LocalCallers
-from mcp_server.cli.client_config import CLIENTS, planned, rendered
+from mcp_server.cli.client_config import planned, rendered
 from mcp_server.cli.context import Context
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, Refused
 from mcp_server.cli.parser import Parser
 from mcp_server.clients.connection import CREDENTIAL, apply
+from mcp_server.clients.table import CLIENTS
 from mcp_server.serve.credentials import load_credentials
 from transport.identity import Identity
 from transport.paths import Root

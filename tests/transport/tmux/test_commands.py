@@ -36,7 +36,7 @@ def test_a_single_word_never_meets_a_shell() -> None:
         pane_log=None,
         pane_log_bytes=1,
     )
-    assert [step for step in steps if step[0] == "new-session"][0][-3:] == ["--", "/usr/bin/env", "a b; c"]
+    assert next(step for step in steps if step[0] == "new-session")[-3:] == ["--", "/usr/bin/env", "a b; c"]
 
 
 @pytest.mark.parametrize(

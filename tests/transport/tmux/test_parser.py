@@ -1,5 +1,7 @@
 """The control protocol, in pieces of any size."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +25,7 @@ ITEMS = [
 def test_any_fragmentation_gives_the_same_blocks(cuts: list[int]) -> None:
     parser = Parser()
     edges = [0, *sorted(cuts), len(STREAM)]
-    found = [item for a, b in zip(edges, edges[1:], strict=False) for item in parser.feed(STREAM[a:b])]
+    found = [item for a, b in itertools.pairwise(edges) for item in parser.feed(STREAM[a:b])]
     assert found == ITEMS
 
 

@@ -1,0 +1,190 @@
+"""The life of the listeners: who is let in, how they stop, what a process leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import httpx2
+import pytest
+
+from mcp_server.serve.options import ServeOptions, ServerRunning
+from mcp_server.serve.peercred import PeerProcess
+from tests.mcp_server import front_server
+from tests.mcp_server.fronts import ALICE, Lines, connected, control, lines, running, started, team
+from transport.paths import Root
+
+GRACE = ServeOptions(port=0, stop_seconds=5.0)
+
+
+async def test_a_stop_lets_what_is_in_flight_be_answered(root: Root) -> None:
+    service = team(root)
+    service.waking.add("bob")
+    results = []
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, service, GRACE)
+
+        async def send(kind: str) -> None:
+            # What the client sends after its answer finds nobody any more.
+            with suppress(BaseExceptionGroup):
+                async with connected(kind, run, "legacy") as client:
+                    await client.list_tools()
+                    results.append(await client.call_tool("send_to_peer", {"personality": "bob", "message": kind}))
+
+        async with anyio.create_task_group() as callers:
+            for kind in ("http", "sse", "lines"):
+                callers.start_soon(send, kind)
+            await until_accepted(service, 3)
+            run.front.stop()
+            for message in service.accepted("bob"):
+                service.consume(message.id)
+    assert [result.structured_content["status"] for result in results] == ["delivered"] * 3
+    assert not root.server_socket.exists()
+
+
+async def test_a_stop_does_not_wait_for_ever(root: Root) -> None:
+    service = team(root)
+    service.waking.add("bob")
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, service, ServeOptions(port=0, stop_seconds=0.1))
+        async with lines(run.socket) as connection:
+            await connection.write(
+                {"peerwake": 1, "role": "control"},
+                {"id": 1, "verb": "send", "args": {"personality": "bob", "message": "x", "wait_seconds": 100}},
+            )
+            assert (await connection.read())["ok"]
+            await until_accepted(service, 1)
+            with anyio.fail_after(5):
+                run.front.stop()
+                assert await connection.is_closed()
+    assert len(service.letters) == 1
+
+
+async def test_a_stop_ends_idle_connections(root: Root) -> None:
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, options=GRACE)
+        async with control(run.socket) as connection:
+            with anyio.fail_after(5):
+                run.front.stop()
+                assert await connection.is_closed()
+                with pytest.raises(OSError):
+                    while True:
+                        async with await anyio.connect_unix(run.socket):
+                            await anyio.sleep(0.01)
+
+
+async def until_accepted(service: "object", count: int) -> None:
+    with anyio.fail_after(10):
+        while len(service.letters) < count:  # type: ignore[attr-defined]
+            await anyio.sleep(0.005)
+
+
+async def test_a_second_server_of_the_same_root_is_refused(root: Root) -> None:
+    async with running(root) as run:
+        with pytest.RaisesGroup(ServerRunning):
+            async with anyio.create_task_group() as group:
+                await started(group, root)
+        async with control(run.socket) as connection:
+            assert (await connection.ask({"id": 1, "verb": "ping"}))["ok"]
+
+
+async def test_without_tcp_there_is_only_the_socket(root: Root) -> None:
+    async with running(root, options=ServeOptions(port=None)) as run:
+        assert run.addresses.http is None
+
+
+async def test_another_users_connection_is_told_and_closed(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(root) as run:
+        monkeypatch.setattr(PeerProcess, "is_ours", property(lambda process: False))
+        async with lines(run.socket) as connection:
+            answer = await connection.read()
+            assert answer["ok"] is False
+            assert answer["error"]["code"] == "not-allowed"
+            assert await connection.is_closed()
+    assert "foreign-uid" in (root.logs / "lifecycle.log").read_text()
+
+
+CONNECT = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.settimeout(5)
+print(s.recv(4096).decode())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+async def test_another_uid_is_told_and_closed(root: Root) -> None:
+    async with running(root) as run:
+        root.home.chmod(0o755)
+        root.run.chmod(0o755)
+        root.server_socket.chmod(0o666)
+        try:
+            done = await anyio.to_thread.run_sync(
+                lambda: subprocess.run(
+                    [sys.executable, "-I", "-S", "-c", CONNECT, run.socket],
+                    user=12345,
+                    group=12345,
+                    extra_groups=[],
+                    cwd="/",
+                    capture_output=True,
+                    text=True,
+                    timeout=10,
+                )
+            )
+        except PermissionError:
+            pytest.skip("this Python cannot be run by another user")
+        assert json.loads(done.stdout)["error"]["code"] == "not-allowed"
+
+
+async def test_one_connections_first_bytes_decide(root: Root) -> None:
+    async with running(root) as run:
+        async with httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=run.socket)) as client:
+            assert (await client.get("http://localhost/nowhere")).status_code == 404
+        async with control(run.socket) as connection:
+            assert (await connection.ask({"id": 1, "verb": "ping"}))["ok"]
+        async with await anyio.connect_unix(run.socket) as stream:
+            connection = Lines(stream)
+            for byte in b'{"peerwake": 1, "role": "control"}\n':
+                await stream.send(bytes([byte]))
+            assert (await connection.read())["ok"]
+
+
+async def test_more_routes_go_through_the_same_checks(root: Root) -> None:
+    async def hello(scope: object, receive: object, send: object) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b"hello"})  # type: ignore[operator]
+
+    service = team(root)
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, service, GRACE, {"/hello": hello})
+        async with httpx2.AsyncClient() as client:
+            assert (await client.get(f"{run.http}/hello")).status_code == 401
+            assert (await client.get(f"{run.http}/hello", headers=run.bearer(ALICE))).text == "hello"
+        run.front.stop()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_process_stops_cleanly_and_silently(root: Root, busy: bool) -> None:
+    """SIGTERM with connections of every kind open: status 0, nothing on standard error."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(front_server.__file__)), "busy" if busy else "idle"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PEERWAKE_HOME": str(root.home)},
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, stderr) == (0, "")

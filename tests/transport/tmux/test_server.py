@@ -1,0 +1,278 @@
+"""Starting, ending and watching real tmux servers."""
+
+import json
+import os
+import signal
+import socket as sockets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.terminal import directory, until
+from transport.errors import InvalidInput
+from transport.paths import RootUnusable
+from transport.process import ancestry, group, identify, start_time
+from transport.tmux import commands, program
+from transport.tmux.program import TmuxMissing, TmuxTooOld, find_tmux
+from transport.tmux.server import (
+    AgentExited,
+    ServerRunning,
+    ServerSpec,
+    Started,
+    StartFailed,
+    answers,
+    kill,
+    start,
+    wait_dead,
+    wait_ended,
+)
+
+pytestmark = pytest.mark.live
+
+ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MARK": "a b'\"$#{pid};"}
+
+
+def sh(path: Path, script: str, **changes: object) -> ServerSpec:
+    spec = ServerSpec(path / "t.sock", "claude-alice", ("/bin/sh", "-c", script), ENV, path)
+    return replace(spec, **changes)
+
+
+@asynccontextmanager
+async def running(spec: ServerSpec) -> AsyncIterator[Started]:
+    started = await start(spec)
+    try:
+        yield started
+    finally:
+        await kill(spec.socket, started.tmux, pane=started.pane)
+
+
+async def written(path: Path) -> str:
+    def text() -> str | None:
+        found = path.read_text() if path.exists() else ""
+        return found if found.endswith("\n") else None
+
+    return await until(text)
+
+
+def ask(socket: Path, *words: str) -> str:
+    argv = [find_tmux(), "-S", str(socket), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
+
+
+async def test_words_and_environment_arrive_as_they_are() -> None:
+    words = ("a b", "c;", ";", "#{pid}", "$HOME", "it's", '"', "\\", "", "é", "%d", "~")
+    dump = "import json,os,sys; open('out','w').write(json.dumps([sys.argv[1:], dict(os.environ)])+'\\n'); input()"
+    with directory() as path:
+        spec = sh(path, "", argv=(sys.executable, "-c", dump, *words))
+        async with running(spec) as started:
+            argv, env = json.loads(await written(path / "out"))
+            assert tuple(argv) == words
+            assert {name: env[name] for name in ENV} == ENV
+            own = {
+                "TMUX",
+                "TMUX_PANE",
+                "TERM",
+                "TERM_PROGRAM",
+                "TERM_PROGRAM_VERSION",
+                "PWD",
+                "SHLVL",
+                "_",
+                "COLORTERM",
+            }
+            assert set(env) - set(ENV) <= own
+            assert env["TMUX_PANE"] == started.pane_id
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "100%#{pid}##[x", "$(x)", "grüße"])
+async def test_any_directory(name: str) -> None:
+    with directory() as top:
+        path = top / name
+        path.mkdir()
+        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        spec = sh(path, "pwd >out; echo shown; read x; exit 7", exit_hook=hook, pane_log=path / "pane.log")
+        async with running(spec) as started:
+            assert await written(path / "out") == f"{path}\n"
+            await until(lambda: (path / "pane.log").exists() and "shown" in (path / "pane.log").read_text())
+            ask(spec.socket, "send-keys", "Enter")
+            with anyio.fail_after(8):
+                await wait_ended(started.tmux, started.pane)
+            line = (path / "exits.log").read_text()
+            assert line.startswith("ts=20") and line.count("\n") == 1
+            assert "ev=session-exit identity=claude-alice dead_status=7 dead_signal=\n" in line
+
+
+async def test_the_cause_of_a_death_is_written_even_when_tmux_misses_the_signal() -> None:
+    with directory() as path:
+        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        for number in range(12):
+            started = await start(sh(path, f"sleep 0.{number + 5:02}; kill -9 $$", exit_hook=hook))
+            with anyio.fail_after(8):
+                await wait_ended(started.tmux, started.pane)
+        lines = (path / "exits.log").read_text().splitlines()
+        assert len(lines) == 12
+        assert all(line.endswith("dead_status= dead_signal=9") for line in lines)
+
+
+async def test_a_deliberate_end_writes_nothing() -> None:
+    with directory() as path:
+        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        async with running(sh(path, "read x", exit_hook=hook)):
+            pass
+        assert not (path / "exits.log").exists()
+        assert not (path / "t.sock").exists()
+
+
+async def test_what_an_agent_starts_stays_below_its_server() -> None:
+    with directory() as path:
+        script = "setsid sh -c 'sh -c \"echo \\$\\$ >out; sleep 60\" & exit' & sleep 60"
+        async with running(sh(path, script)) as started:
+            orphan = int(await written(path / "out"))
+            await until(lambda: started.tmux.pid in set(ancestry(orphan)))
+            os.kill(orphan, signal.SIGKILL)
+
+
+async def test_a_server_is_nobodys_child_and_survives_its_starter() -> None:
+    with directory() as path:
+        async with running(sh(path, "read x")) as started:
+            assert os.getpid() not in set(ancestry(started.tmux.pid))
+            assert os.getsid(started.tmux.pid) == started.tmux.pid
+
+
+async def test_a_living_server_is_never_replaced() -> None:
+    with directory() as path:
+        async with running(sh(path, "read x")) as started:
+            with pytest.raises(ServerRunning):
+                await start(sh(path, "read x"))
+            os.kill(started.tmux.pid, signal.SIGSTOP)
+            with pytest.raises(ServerRunning):
+                await start(sh(path, "read x"))
+            os.kill(started.tmux.pid, signal.SIGCONT)
+            assert started.tmux.is_alive()
+
+
+async def test_a_stale_socket_is_replaced() -> None:
+    with directory() as path:
+        with sockets.socket(sockets.AF_UNIX) as stale:
+            stale.bind(str(path / "t.sock"))
+        assert (path / "t.sock").exists() and not answers(path / "t.sock")
+        async with running(sh(path, "read x")) as started:
+            assert started.tmux.is_alive()
+
+
+async def test_a_user_configuration_is_not_read() -> None:
+    with directory() as path:
+        (path / ".tmux.conf").write_text("set -g status on\nset -g prefix C-a\n")
+        async with running(sh(path, "read x", env=ENV | {"HOME": str(path)})) as started:
+            assert ask(path / "t.sock", "show-options", "-gv", "status") == "off\n"
+            assert started.pane_id == "%0"
+
+
+@pytest.mark.parametrize("argv", [("/nonexistent/agent", "x"), ("/nonexistent/agent",), ("/bin/false", "x")])
+async def test_an_agent_that_ends_at_once(argv: tuple[str, ...]) -> None:
+    with directory() as path:
+        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        try:
+            started = await start(sh(path, "", argv=argv, exit_hook=hook))
+        except AgentExited as error:
+            assert argv[0] in str(error)
+        else:
+            with anyio.fail_after(8):
+                await wait_ended(started.tmux, started.pane)
+        line = (path / "exits.log").read_text()
+        assert "ev=session-exit" in line and "dead_status=0" not in line
+
+
+async def test_what_cannot_be_started_is_refused_and_leaves_nothing() -> None:
+    with directory() as path:
+        with pytest.raises(RootUnusable):
+            await start(sh(path, "read x", socket=path / ("x" * 100)))
+        for argv in [(), ("a\0", "b"), ("a=b",)]:
+            with pytest.raises(InvalidInput):
+                await start(sh(path, "", argv=argv))
+        with pytest.raises(StartFailed):
+            await start(sh(path, "read x", cwd=path / "missing"))
+        assert not (path / "t.sock").exists()
+
+
+async def test_killing_ends_what_ignores_the_hangup() -> None:
+    with directory() as path:
+        script = "trap '' HUP TERM; (trap '' HUP TERM; sleep 60) & echo $! >out; sleep 60; sleep 60"
+        started = await start(sh(path, script))
+        child = int(await written(path / "out"))
+        assert {process.pid for process in group(started.pane.pid)} >= {started.pane.pid, child}
+        await kill(path / "t.sock", started.tmux, pane=started.pane)
+        assert not started.tmux.is_alive()
+        assert start_time(child) is None and not started.pane.is_alive()
+
+
+async def test_killing_a_stopped_server() -> None:
+    with directory() as path:
+        started = await start(sh(path, "read x"))
+        os.kill(started.tmux.pid, signal.SIGSTOP)
+        await kill(path / "t.sock", started.tmux, 0.3, pane=started.pane)
+        assert not started.tmux.is_alive()
+        await until(lambda: not started.pane.is_alive())
+
+
+async def test_killing_touches_only_that_process() -> None:
+    with directory() as path:
+        sleeper = subprocess.Popen(["/bin/sleep", "60"])  # noqa: ASYNC220
+        try:
+            other = replace(identify(sleeper.pid), started="1")
+            await kill(path / "t.sock", other)
+            assert sleeper.poll() is None
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+
+
+async def test_a_death_is_noticed_at_once() -> None:
+    with directory() as path:
+        started = await start(sh(path, "read x"))
+        seen: list[float] = []
+
+        async def watch() -> None:
+            await wait_dead(started.tmux)
+            seen.append(time.monotonic())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            at = time.monotonic()
+            os.kill(started.tmux.pid, signal.SIGKILL)
+        assert seen[0] - at < 1.0
+        await wait_dead(started.tmux)
+        await kill(path / "t.sock", started.tmux, pane=started.pane)
+
+
+def fake_tmux(path: Path, version: str) -> str:
+    (path / "tmux").write_text(f"#!/bin/sh\necho '{version}'\n")
+    (path / "tmux").chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(("said", "known"), [("tmux 3.2", (3, 2)), ("tmux 3.3a", (3, 3)), ("tmux next-3.6", (3, 6))])
+def test_versions(said: str, known: tuple[int, int]) -> None:
+    with directory() as path:
+        assert program.version(find_tmux(fake_tmux(path, said))) == known
+
+
+@pytest.mark.parametrize("said", ["tmux master", "tmux openbsd-7.4"])
+def test_development_versions_are_trusted(said: str) -> None:
+    with directory() as path:
+        assert program.version(find_tmux(fake_tmux(path, said))) == (99, 0)
+
+
+def test_missing_and_old_versions_say_what_to_do() -> None:
+    with directory() as path:
+        with pytest.raises(TmuxMissing, match="apt install tmux"):
+            find_tmux(str(path))
+        with pytest.raises(TmuxTooOld, match=r"tmux 3\.1c.*3\.2"):
+            find_tmux(fake_tmux(path, "tmux 3.1c"))
