@@ -1,39 +1,25 @@
-"""Tool calls through MCP on the unix socket: accepted sends against an empty tool, and the bridge's start and memory."""
+"""Tool calls through MCP on the unix socket against an empty tool; the start and the memory of the bridge."""
 
 import json
 import os
 import selectors
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mcp_server.serve.bridge as bridge_module
+from bench.callers import HANDSHAKE, Caller
 from bench.rows import Row
 
 TOP = Path(__file__).parent.parent
 CALLERS = 32
-HANDSHAKE = (
-    {
-        "jsonrpc": "2.0",
-        "id": 0,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {},
-            "clientInfo": {"name": "bench", "version": "1"},
-        },
-    },
-    {"jsonrpc": "2.0", "method": "notifications/initialized"},
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,65 +54,25 @@ def server() -> Iterator[Served]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-class Caller:
-    """One connection that calls one tool again and again."""
-
-    def __init__(self, path: str, credential: str, number: int, tool: str, arguments: dict[str, Any]) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.connect(path)
-        self._read = self.socket.makefile("rb")
-        hello = {"peerwake": 1, "role": "mcp", "credential": credential}
-        for value in (hello, *HANDSHAKE):
-            self.socket.sendall(json.dumps(value).encode() + b"\n")
-        assert json.loads(self._read.readline())["ok"]
-        assert "result" in json.loads(self._read.readline())
-        call = {
-            "jsonrpc": "2.0",
-            "id": number,
-            "method": "tools/call",
-            "params": {"name": tool, "arguments": arguments},
-        }
-        self.line = json.dumps(call).encode() + b"\n"
-        self.seconds: list[float] = []
-        self._sent = 0.0
-
-    def ask(self) -> None:
-        self._sent = time.perf_counter()
-        self.socket.sendall(self.line)
-
-    def answer(self) -> bytes:
-        line = self._read.readline()
-        self.seconds.append(time.perf_counter() - self._sent)
-        return line
-
-    def close(self) -> None:
-        self._read.close()
-        self.socket.close()
-
-
 def load(path: str, credential: str, tool: str, callers: int, seconds: float) -> tuple[float, float]:
     """Return calls per second of `callers` connections, and the median seconds of one call."""
-    made = []
-    for number in range(callers):
-        arguments = {"personality": f"peer{number + 1}", "message": "x" * 200} if tool == "send_to_peer" else {}
-        made.append(Caller(path, credential, number + 1, tool, arguments))
-    try:
-        with selectors.DefaultSelector() as selector:
-            for caller in made:
-                selector.register(caller.socket, selectors.EVENT_READ, caller)
-                caller.ask()
-            begun = time.perf_counter()
-            count = 0
-            while (now := time.perf_counter()) - begun < seconds:
-                for key, _ in selector.select(1.0):
-                    line = key.data.answer()
-                    assert b'"isError":false' in line or b'"isError"' not in line, line
-                    count += 1
-                    key.data.ask()
+    with ExitStack() as stack:
+        made = [stack.enter_context(Caller(path, credential)) for _ in range(callers)]
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for number, caller in enumerate(made, 1):
+            arguments = {"personality": f"peer{number}", "message": "x" * 200} if tool == "send_to_peer" else {}
+            caller.prepare(tool, number, **arguments)
+            selector.register(caller.socket, selectors.EVENT_READ, caller)
+            caller.ask()
+        begun = time.perf_counter()
+        count = 0
+        while (now := time.perf_counter()) - begun < seconds:
+            for key, _ in selector.select(1.0):
+                line = key.data.answer()
+                assert b'"isError":false' in line or b'"isError"' not in line, line
+                count += 1
+                key.data.ask()
         return count / (now - begun), statistics.median(one for caller in made for one in caller.seconds)
-    finally:
-        for caller in made:
-            caller.close()
 
 
 def accepted_sends(served: Served, quick: bool) -> list[Row]:
@@ -139,11 +85,9 @@ def accepted_sends(served: Served, quick: bool) -> list[Row]:
     sends, empties = statistics.median(send), statistics.median(empty)
     one_rate, one_median = load(served.send, served.credential, "send_to_peer", 1, seconds)
     return [
-        Row("accepted sends, 32 callers", sends, "per second", 0.8, sends / empties, "of an empty tool"),
-        Row("an empty tool, 32 callers", empties, "per second", None, None, None),
-        Row(
-            "accepted sends, one caller", one_rate, "per second", 500, None, None, f"median {one_median * 1000:.2f} ms"
-        ),
+        Row(f"accepted sends, {CALLERS} callers", sends, "/s", "≥ 0.8 ×, ≥ 2,410 /s", sends / empties, "an empty tool"),
+        Row(f"an empty tool, {CALLERS} callers", empties, "/s"),
+        Row("accepted sends, one caller", one_rate, "/s", "≥ 500 /s", note=f"median {one_median * 1000:.2f} ms"),
     ]
 
 
@@ -178,16 +122,13 @@ def bridge_start(served: Served, quick: bool) -> list[Row]:
         process.wait(5)
         process.stdout.close()
     rows = [
-        Row("stdio start → tools/list", statistics.median(times), "ms", 30, None, None),
-        Row("tools/list", size, "bytes", 4800, None, None),
+        Row("stdio start → tools/list", statistics.median(times), "ms", "≤ 30 ms"),
+        Row("tools/list", size, "bytes", "≤ 4,800 bytes"),
     ]
-    rows += [Row(f"one bridge, {name}", value, "MiB", bound, None, None) for name, value, bound in _bounded(memory)]
-    return rows
-
-
-def _bounded(memory: dict[str, float]) -> list[tuple[str, float, float]]:
-    bounds = {"Rss": 12.0, "Pss": 6.0}
-    return [(name, value, bounds[name]) for name, value in memory.items()]
+    bounds = {"Rss": ("resident", "≤ 12 MiB"), "Pss": ("proportional", "≤ 6 MiB")}
+    return rows + [
+        Row(f"one bridge, {bounds[name][0]}", value, "MiB", bounds[name][1]) for name, value in memory.items()
+    ]
 
 
 def memory_of(pid: int) -> dict[str, float]:

@@ -30,6 +30,7 @@ from mcp_server.serve.options import ServeOptions
 from mcp_server.serve.sockets import unix_listener
 from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Progress, Service
+from mcp_server.tools.server import Context
 from transport.clock import SystemClock
 from transport.identity import Identity
 from transport.logs import Log
@@ -94,7 +95,7 @@ def a_profile(number: int, cwd: Path) -> Profile:
 def empty_server() -> Server[Any]:
     """An MCP server with one tool that does nothing, made the ordinary way."""
 
-    async def call(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text="ok")])
 
     return Server("empty", on_call_tool=call)
@@ -118,6 +119,7 @@ async def serve(home: Path) -> None:
             rate=RateLimit(LIMITS),
             kick=lambda identity: None,
             is_supervised=lambda: False,
+            is_live=lambda identity: False,
         )
         service = cast(Service, AcceptingService(root, dispatcher))
         options = ServeOptions(port=0)

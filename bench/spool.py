@@ -25,6 +25,7 @@ HOPS: Final = 20
 SENDER: Final = Identity("claude", "alice")
 RECIPIENTS: Final = 20
 DRAFT: Final = Draft("x" * 300, topic="release")
+MOST_EACH: Final = 5_000
 FLOOR: Final = "append of 500 B + fsync"
 
 
@@ -128,12 +129,13 @@ def _four_processes(path: Path, seconds: float, floor: float) -> list[Row]:
 
 
 def _write_alone(path: str, seconds: float, start: Barrier, results: "Queue[str]") -> None:
+    messages = [_message(number) for number in range(int(MOST_EACH * seconds))]
     count, longest = 0, 0.0
     with SpoolStore(Path(path)) as store:
         start.wait()
         end = time.perf_counter() + seconds
         while (asked := time.perf_counter()) < end:
-            store.enqueue(_message(count), cap=CAP, hop_limit=HOPS)
+            store.enqueue(messages[count], cap=CAP, hop_limit=HOPS)
             longest = max(longest, time.perf_counter() - asked)
             count += 1
     results.put(json.dumps({"count": count, "longest": longest}))

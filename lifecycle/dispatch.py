@@ -94,6 +94,8 @@ class Dispatcher:
         status = self.board.status(identity)
         if not self.is_supervised():
             return Hold.NO_SUPERVISOR
+        if (flag := self.resolver.unwakeable(identity)) is not None:
+            return flag
         if profile.wake_policy is WakePolicy.EPHEMERAL:
             return Hold.EPHEMERAL
         if status.hold is not None:

@@ -30,6 +30,7 @@ class Drain:
     deck: Deck
     identity: Identity
     poked: anyio.Event = field(default_factory=anyio.Event)
+    unknown_since: float | None = None
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
@@ -76,6 +77,7 @@ class Drain:
         """Return a ready session; None after a pause, when it is blocked or somebody else wakes it."""
         deck = self.deck
         try:
+            deck.resolver.refuse_unwakeable(self.identity)
             live = await anyio.to_thread.run_sync(deck.sessions.live, self.identity)
             if live is not None and live.is_ready:
                 return live
@@ -120,6 +122,7 @@ class Drain:
             if lease is None:
                 await self._pause(LOOK_AGAIN[0])
                 return
+            self.unknown_since = None
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)
             await self.hand_over(session, lease)
         except (TmuxUnknown, TmuxRefused, LockHeld) as error:
@@ -128,9 +131,15 @@ class Drain:
             await self._pause(LOOK_AGAIN[1])
 
     async def _held(self, hold: Hold, detail: str | None) -> None:
-        status = self.deck.board.status(self.identity)
+        """Say what holds the head back, and wait before the next look; what stays unknown is blocked."""
+        deck, now = self.deck, self.deck.clock.monotonic()
+        if hold is not Hold.UNKNOWN or self.unknown_since is None:
+            self.unknown_since = now if hold is Hold.UNKNOWN else None
+        elif now - self.unknown_since > deck.limits.blocked_seconds:
+            hold = Hold.BLOCKED
+        status = deck.board.status(self.identity)
         again = LOOK_AGAIN[0] if status.hold is not hold else LOOK_AGAIN[2]
-        self.deck.board.update(self.identity, hold=hold, detail=detail, is_handing_over=False)
+        deck.board.update(self.identity, hold=hold, detail=detail, is_handing_over=False)
         await self._pause(again)
 
     async def hand_over(self, session: Session, lease: Lease) -> None:

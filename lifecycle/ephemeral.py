@@ -108,7 +108,7 @@ class EphemeralDrain:
         """Return the session of this very task, started if the task was not begun; None when it was settled."""
         deck = self.deck
         if live is not None and live.task == lease.message.id:
-            return live if live.is_ready else await deck.waker.boot(live)
+            return live if live.is_ready else await self._boot(live, lease)
         if lease.stage is not Stage.HELD:
             await self._ended(lease)
             return None
@@ -128,6 +128,19 @@ class EphemeralDrain:
         deck.board.woke(self.identity)
         await deck.initial.hand_over(session)
         return session
+
+    async def _boot(self, live: Session, lease: Lease) -> Session | None:
+        """Go on booting the session of this task; one that does not get ready in time is closed."""
+        deck = self.deck
+        if deck.clock.wall() - live.woke_at > deck.limits.boot_seconds:
+            await deck.terminals.close(live)
+            await deck.settler.failed(lease, f"the worker was not ready in {deck.limits.boot_seconds:g} s")
+            return None
+        try:
+            return await deck.waker.boot(live)
+        except (WakeFailed, TmuxGone) as error:
+            await self._wake_failed(lease, str(error))
+            return None
 
     async def _wake_failed(self, lease: Lease, reason: str) -> None:
         deck = self.deck
@@ -174,6 +187,8 @@ class EphemeralDrain:
             now = deck.clock.monotonic()
             if lines != shown or state is ScreenState.BUSY:
                 shown, since = lines, now
+            hold = Hold.ASKS if state is ScreenState.ASKS else Hold.EPHEMERAL
+            deck.board.update(self.identity, hold=hold, detail=None)
             is_armed = deck.flags.is_set(self.identity, Flag.ARMED)
             if self.is_done or (is_armed and now - since >= limits.ephemeral_quiet_seconds):
                 await deck.settler.consumed(lease, "done" if self.is_done else "reply")

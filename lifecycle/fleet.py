@@ -101,7 +101,7 @@ class Fleet:
             return (PeerState.BOOTING if status.is_booting else PeerState.ASLEEP), None
         if status.hold in (Hold.BLOCKED, Hold.ASKS):
             return PeerState.BLOCKED, status.detail
-        if not session.is_ready:
+        if not session.is_ready and status.is_booting:
             return PeerState.BOOTING, status.detail
         match await self.terminals.glance(session):
             case ScreenState.BUSY:

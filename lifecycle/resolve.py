@@ -18,6 +18,7 @@ from lifecycle.requests import (
 from transport.identity import Identity, check_personality
 from transport.profile import Profile
 from transport.registry import Registry
+from transport.vocabulary import Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,21 @@ class Resolver:
             raise UndeclaredRuntime(f"{asked}; it has {', '.join(near or profile.runtimes)}")
         return profile, Identity(runtime or profile.default_runtime, name)
 
+    def unwakeable(self, identity: Identity) -> Hold | None:
+        """Return why nobody may wake this identity, None when one may."""
+        if self.flags.is_set(identity, Flag.STOPPED):
+            return Hold.STOPPED
+        return Hold.CRASH_LOOPING if self.flags.is_set(identity, Flag.FAILED) else None
+
     def refuse_unwakeable(self, identity: Identity) -> None:
         """Raise PeerStopped or CrashLooping if nobody may wake this identity."""
-        if self.flags.is_set(identity, Flag.STOPPED):
+        hold = self.unwakeable(identity)
+        if hold is Hold.STOPPED:
             raise PeerStopped(
                 f"{identity.personality} is stopped; nothing was queued. Its operator starts it with:"
                 f" peerwake start {identity.personality}"
             )
-        if self.flags.is_set(identity, Flag.FAILED):
+        if hold is Hold.CRASH_LOOPING:
             why = self.flags.text(identity, Flag.FAILED)
             raise CrashLooping(
                 f"{identity.personality} dies again and again ({why}); nothing was queued."

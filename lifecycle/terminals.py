@@ -44,6 +44,7 @@ class Terminal:
     facts: SessionFacts
     transcript: SessionTranscript
     pane: Pane | None = None
+    booter: Booter | None = None
 
 
 @dataclass(slots=True)
@@ -72,9 +73,11 @@ class Terminals:
     async def boot(self, session: Session) -> Boot:
         """Bring a client to its ready input line."""
         terminal = await self._terminal(session)
-        return await Booter(
-            self._pane(terminal), terminal.runtime, terminal.reader, terminal.facts, self.clock, self.limits
-        ).run()
+        if terminal.booter is None:
+            terminal.booter = Booter(
+                self._pane(terminal), terminal.runtime, terminal.reader, terminal.facts, self.clock, self.limits
+            )
+        return await terminal.booter.run()
 
     async def gate(self, session: Session) -> tuple[Hold | None, str | None]:
         """Return why nothing may be typed now, with the screen's last lines, or None; raises TmuxGone, TmuxUnknown."""
@@ -112,10 +115,14 @@ class Terminals:
 
     async def close(self, session: Session) -> None:
         """End a session deliberately: no exit line is written, no death is counted."""
-        assert session.tmux is not None
         await self.ended(session)
-        await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
-        self.logs.lifecycle.write("close", identity=session.identity, tmux=session.tmux.pid)
+        await self.kill(session)
+        self.logs.lifecycle.write("close", identity=session.identity, tmux=session.tmux and session.tmux.pid)
+
+    async def kill(self, session: Session) -> None:
+        """End what is left of a session's processes; raises TmuxUnknown if they survive."""
+        if session.tmux is not None:
+            await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def ended(self, session: Session) -> None:
         """A session died by itself: keep its record as the last one."""

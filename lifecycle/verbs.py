@@ -86,6 +86,9 @@ class Verbs:
             if found is None:
                 raise
             session = found
+        if is_new:
+            await self.supervisor.deck.initial.hand_over(session)
+        self.supervisor.kick(identity)
         return {
             "identity": str(identity),
             "socket": str(self.terminals.root.tmux_socket(identity)),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -19,9 +20,11 @@ from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.tmux.server import wait_dead
 from transport.vocabulary import WakePolicy
 
-LOCK_POLL_SECONDS = 0.01
+LOCK_POLL_SECONDS: Final = 0.01
+EXIT_HOOK_SECONDS: Final = 2.0
 
 
 class WakeFailed(PeerwakeError):
@@ -63,13 +66,14 @@ class Waker:
         Raises PeerStopped, CrashLooping, UnknownPeer, AlreadyWaking, SessionBlocked or WakeFailed.
         """
         self.resolver.refuse_unwakeable(identity)
-        async with self.at_once, self._locked(identity):
+        async with self._locked(identity):
             self.resolver.refuse_unwakeable(identity)
             session = await anyio.to_thread.run_sync(self.sessions.live, identity)
-            if session is None:
+            if session is not None:
+                return (session if session.is_ready else await self.boot(session)), False
+            async with self.at_once:
                 session = await self._launch(identity, mode, session_ref, task)
                 return await self.boot(session), True
-            return (session if session.is_ready else await self.boot(session)), False
 
     async def boot(self, session: Session) -> Session:
         """Bring a started session to its ready input line; raises SessionBlocked or WakeFailed."""
@@ -78,11 +82,27 @@ class Waker:
         self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds)
         match boot.end:
             case BootEnd.READY:
+                await self._close_if_stopped(session)
                 return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
             case BootEnd.BLOCKED:
                 raise SessionBlocked(boot.excerpt)
             case BootEnd.DIED:
+                await self._await_end(session)
                 raise WakeFailed(f"the client exited while it started; its screen said: {boot.excerpt[-600:].strip()}")
+
+    async def _close_if_stopped(self, session: Session) -> None:
+        """A stop came while the wake was on its way: close at once, and say so."""
+        if self.resolver.unwakeable(session.identity) is not None:
+            await self.terminals.close(session)
+            self.resolver.refuse_unwakeable(session.identity)
+
+    async def _await_end(self, session: Session) -> None:
+        """The client is gone: let the exit hook write its line, then see that nothing is left."""
+        await self.terminals.ended(session)
+        if session.tmux is not None:
+            with anyio.move_on_after(EXIT_HOOK_SECONDS):
+                await wait_dead(session.tmux)
+            await self.terminals.kill(session)
 
     async def _launch(
         self, identity: Identity, mode: Mode | None, session_ref: str | None, task: str | None

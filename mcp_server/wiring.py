@@ -17,6 +17,7 @@ from lifecycle.flags import Flags
 from lifecycle.fleet import Fleet
 from lifecycle.initial import InitialPrompt
 from lifecycle.launch import Launcher
+from lifecycle.operator_env import operator_environment
 from lifecycle.resolve import RateLimit, Resolver
 from lifecycle.runtimes.table import Table, load_table
 from lifecycle.session import Sessions
@@ -56,7 +57,8 @@ async def wired(
     """Open the spool and build everything over it; raises what a damaged root raises."""
     clock = clock or SystemClock()
     async with Spool(root.spool) as spool:
-        yield await anyio.to_thread.run_sync(lambda: _build(root, settings, dict(operator or os.environ), clock, spool))
+        environment = operator_environment(root, os.environ if operator is None else operator)
+        yield await anyio.to_thread.run_sync(lambda: _build(root, settings, environment, clock, spool))
 
 
 def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> Wired:

@@ -27,6 +27,8 @@ EARLY_SECONDS: Final = 2.0
 DESCENDANTS_MAX: Final = 64
 TAIL_BYTES: Final = 64 * 1024
 FRESH_SECONDS: Final = 2.0
+OPENING_SECONDS: Final = 0.35
+LOCKS: Final = "thread-writer-locks"
 TURN_BEGINS: Final = (b'"type":"task_started"',)
 TURN_ENDS: Final = (b'"type":"task_complete"', b'"type":"turn_aborted"')
 
@@ -143,14 +145,22 @@ def _belongs(path: Path, facts: SessionFacts) -> bool:
 
 
 def status(facts: SessionFacts) -> ScreenState:
-    """Return `busy` in the first moments of a turn, when its record may be there before the screen shows it.
+    """Return `busy` in the first moments of a conversation and of a turn, before the screen shows it.
 
-    Without that, a second message could be handed over in between, and would cut the first answer short.
+    A message handed over there would go without the tools of servers that are about to start, or cut
+    short the answer to the one before it.
     """
     path = locate(facts)
-    begun = None if path is None else _turn_begun(path)
-    is_fresh = begun is not None and 0 <= time.time() - begun < FRESH_SECONDS
+    moments = ((_conversation_begun(facts), OPENING_SECONDS), (_turn_begun(path) if path else None, FRESH_SECONDS))
+    now = time.time()
+    is_fresh = any(begun is not None and 0 <= now - begun < seconds for begun, seconds in moments)
     return ScreenState.BUSY if is_fresh else ScreenState.READY
+
+
+def _conversation_begun(facts: SessionFacts) -> float | None:
+    """Return when the client took the lock of its conversation (wall seconds), None when that cannot be seen."""
+    held = (path for path in _open_files(facts.pane_pid) if path.parent.name == LOCKS and not path.name.startswith("."))
+    return max(filter(None, map(_changed, held)), default=None)
 
 
 def _turn_begun(path: Path) -> float | None:

@@ -43,10 +43,14 @@ from transport.tmux import server as tmux_server
 from transport.tmux.control import ControlClient
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
+from transport.vocabulary import ScreenState
 
 VARIABLE = "PEERWAKE_CLIENTS_BIN"
 TOP = Path(__file__).parents[2]
 NOBODY = 65534
+STARTS = 3
+OVERLOADED = "timed out discarding buffered terminal input"
+"""What Codex says when it ends at once because the machine is too slow for it; it is started again."""
 SETPRIV = ("/usr/bin/setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 CODEX_CONFIG = """\
 model = "gpt-5.5-codex"
@@ -223,10 +227,15 @@ class ClientWorld:
         size: tuple[int, int] = (200, 50),
     ) -> Client:
         """Start a client and bring it to its ready input line; fails with its screen otherwise."""
-        client = await self.launch(runtime, name, resume=resume, argv=argv, env=env, size=size)
-        boot = await client.boot()
-        assert boot.end is BootEnd.READY, f"{runtime} is {boot.end}:\n{boot.excerpt}"
-        return client
+        for attempt in range(STARTS):
+            client = await self.launch(runtime, name, resume=resume, argv=argv, env=env, size=size)
+            boot = await client.boot()
+            if boot.end is BootEnd.READY:
+                await client.until(ScreenState.READY)
+                return client
+            if OVERLOADED not in boot.excerpt or attempt + 1 == STARTS:
+                raise AssertionError(f"{runtime} is {boot.end}:\n{boot.excerpt}")
+        raise AssertionError(f"{runtime} was not started")
 
     async def peerwake(self, *words: str, seconds: float = 60.0, cwd: Path | None = None) -> Finished:
         """Run one `peerwake` command as the operator of this world, from the sources."""

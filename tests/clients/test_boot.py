@@ -21,7 +21,7 @@ async def test_a_first_start_ends_ready(runtime: str) -> None:
         client = await world.launch(runtime, "alice")
         boot = await client.boot()
         assert boot.end is BootEnd.READY, boot.excerpt
-        assert (await client.reading()).state is ScreenState.READY
+        await client.until(ScreenState.READY)
         assert trusted(world, runtime) == [str(world.directory("alice"))]
 
 
@@ -62,7 +62,7 @@ async def test_a_first_start_of_an_ordinary_user_ends_ready(runtime: str) -> Non
         world.configure(runtime, "alice")
         client = await world.start(runtime, "alice")
         assert owner(client.started.pane.pid) == NOBODY
-        assert (await client.reading()).state is ScreenState.READY
+        await client.until(ScreenState.READY)
 
 
 def owner(pid: int) -> int:

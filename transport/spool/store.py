@@ -10,7 +10,7 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 from transport.identity import Identity
 from transport.message import Message
 from transport.spool import accept, settle, upkeep, views
-from transport.spool.faults import SpoolUncertain, translated
+from transport.spool.faults import SpoolFailed, SpoolUncertain, translated
 from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
 from transport.spool.schema import STEPS, open_database
 from transport.spool.turnstile import Turnstile
@@ -39,6 +39,7 @@ class SpoolStore:
                 with self._turnstile.held(busy_seconds):
                     self._db = open_database(path, STEPS, thorough=thorough)
                     self._version = self._data_version()
+                    self._inode = path.stat().st_ino
             except BaseException:
                 self._turnstile.close()
                 raise
@@ -183,6 +184,7 @@ class SpoolStore:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what is done inside, or nothing of it; the lock of writers is held."""
         with translated(self.path):
+            self._check_place()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -190,6 +192,18 @@ class SpoolStore:
                 self._roll_back()
                 raise
             self._commit()
+
+    def _check_place(self) -> None:
+        """Refuse to write into a file that nobody will find again."""
+        try:
+            is_there = self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise SpoolFailed(
+                f"{self.path} was moved or deleted while in use; nothing was stored;"
+                " put it back, or restart peerwake to begin an empty one"
+            )
 
     def _commit(self) -> None:
         try:

@@ -156,9 +156,9 @@ class Worker(ABC, Generic[C]):
 
     def _hand_over(self) -> None:
         """Pass on what was asked for during one turn of the event loop, so that it is done together."""
-        if self._fresh:
-            self._inbox.put(self._fresh)
-            self._fresh = []
+        fresh, self._fresh = self._fresh, []
+        for start in range(0, len(fresh), BATCH):
+            self._inbox.put(fresh[start : start + BATCH])
 
     def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):

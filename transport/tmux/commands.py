@@ -39,7 +39,6 @@ OPTIONS: Final = (
     ("-s", NOW_OPTION, "%s"),
     ("-s", STAMP_OPTION, "%Y-%m-%dT%H:%M:%S%z"),
     ("-g", "update-environment", ""),
-    ("-g", "default-shell", "/bin/sh"),
     ("-g", "default-command", ""),
     ("-g", "status", "off"),
     ("-g", "mouse", "off"),
@@ -86,6 +85,7 @@ def set_up(
     argv: Sequence[str],
     size: tuple[int, int],
     terminal: str,
+    shell: str,
     history: int,
     passthrough: bool,
     exit_hook: str | None,
@@ -100,6 +100,7 @@ def set_up(
     commands = [["set-option", scope, name, value] for scope, name, value in options]
     commands.append(["set-option", "-s", "default-terminal", terminal])
     commands.append(["set-option", "-g", "history-limit", str(history)])
+    commands.append(["set-option", "-g", "default-shell", shell])
     if exit_hook is not None:
         commands.append(["set-option", "-s", EXIT_OPTION, exit_hook])
     new = ["new-session", "-d", "-P", "-F", STARTED_FORMAT, "-s", session, "-x", str(size[0]), "-y", str(size[1])]

@@ -177,6 +177,7 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
         argv=spec.argv,
         size=(spec.width, spec.height),
         terminal=terminal_name(),
+        shell=_shell(spec.env),
         history=HISTORY_LINES,
         passthrough=version(tmux) >= (3, 3),
         exit_hook=spec.exit_hook,
@@ -193,6 +194,12 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
     if server is None or pane is None:
         raise AgentExited(f"{spec.argv[0]} ended at once; try it in {spec.cwd} by hand")
     return Started(server, found[1], pane)
+
+
+def _shell(env: Mapping[str, str]) -> str:
+    """Return the SHELL that tmux is to pass on: it overwrites the variable with its own setting."""
+    shell = env.get("SHELL", "")
+    return shell if Path(shell).is_absolute() and os.access(shell, os.X_OK) else "/bin/sh"
 
 
 async def kill(

@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ RECORDS = Path(__file__).parent / "records" / "codex.jsonl"
 ID = "m_00000000000000000001"
 TEXT = f'<peer-message-7k3f9q id="{ID}" from="bob">\nhello\n</peer-message-7k3f9q>'
 ONE, TWO = "01a1f845-e083-7272-a8d8-a2d2c0755862", "02a1f845-e083-7272-a8d8-a2d2c0755862"
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="open files are seen in /proc only")
 NOW = 1_795_000_000.0
 
 
@@ -114,6 +116,7 @@ def held(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
+@LINUX
 def test_the_rollout_that_the_process_holds_open_is_the_one(tmp_path: Path, held: Path) -> None:
     rollout(tmp_path, ONE, begun=NOW + 5)
     assert locate(facts(tmp_path, pane_pid=os.getpid())) == held
@@ -153,6 +156,18 @@ def test_a_turn_that_just_began_is_known_from_the_rollout(
 
 def test_before_the_first_prompt_nothing_speaks_against_one(tmp_path: Path) -> None:
     assert status(facts(tmp_path)) is ScreenState.READY
+
+
+@LINUX
+@pytest.mark.parametrize(("seconds_ago", "state"), [(0.0, ScreenState.BUSY), (5.0, ScreenState.READY)])
+def test_a_conversation_that_just_began_is_not_ready_yet(
+    tmp_path: Path, seconds_ago: float, state: ScreenState
+) -> None:
+    lock = tmp_path / "thread-writer-locks" / f"{ONE}.lock"
+    lock.parent.mkdir()
+    with lock.open("w"):
+        os.utime(lock, (time.time() - seconds_ago,) * 2)
+        assert status(facts(tmp_path, pane_pid=os.getpid())) is state
 
 
 def spec(mode: Mode, **fields: object) -> LaunchSpec:

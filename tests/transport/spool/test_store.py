@@ -149,6 +149,20 @@ def test_file_that_is_a_directory_is_named(path: Path) -> None:
         SpoolStore(path)
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_file_that_was_taken_away_takes_no_messages(path: Path, is_replaced: bool) -> None:
+    with SpoolStore(path) as store:
+        fill(store, 1)
+        path.rename(path.with_name("away"))
+        if is_replaced:
+            path.touch()
+        with pytest.raises(SpoolFailed, match="moved or deleted while in use; nothing was stored"):
+            store.enqueue(letter(), **LIMITS)
+        path.unlink(missing_ok=True)
+        path.with_name("away").rename(path)
+        assert store.enqueue(letter(), **LIMITS).depth == 2
+
+
 def test_mistake_in_the_middle_leaves_nothing(store: SpoolStore) -> None:
     def half(db: sqlite3.Connection) -> None:
         db.execute("INSERT INTO bodies VALUES (77, 'half')")

@@ -30,6 +30,7 @@ def test_a_single_word_never_meets_a_shell() -> None:
         argv=("a b; c",),
         size=(80, 20),
         terminal="screen",
+        shell="/bin/sh",
         history=10,
         passthrough=False,
         exit_hook=None,

@@ -36,7 +36,7 @@ from transport.tmux.server import (
 
 pytestmark = pytest.mark.live
 
-ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MARK": "a b'\"$#{pid};"}
+ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MARK": "a b'\"$#{pid};", "SHELL": "/bin/cat"}
 
 
 def sh(path: Path, script: str, **changes: object) -> ServerSpec:
