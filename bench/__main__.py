@@ -21,9 +21,10 @@ with something measured in the same run.
 
 
 def available() -> list[str]:
-    """Return the names of the modules of `bench/` that have a `run`."""
-    names = (module.name for module in pkgutil.iter_modules(bench.__path__) if module.name != "__main__")
-    return sorted(name for name in names if hasattr(importlib.import_module(f"bench.{name}"), "run"))
+    """Return the names of the modules of `bench/` that define a `run`."""
+    names = (f"bench.{module.name}" for module in pkgutil.iter_modules(bench.__path__) if module.name != "__main__")
+    found = ((name, getattr(importlib.import_module(name), "run", None)) for name in names)
+    return sorted(name.removeprefix("bench.") for name, run in found if run is not None and run.__module__ == name)
 
 
 def record(path: Path, name: str, section: str) -> None:

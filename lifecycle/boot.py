@@ -12,12 +12,13 @@ from lifecycle.runtimes.dialog import Dialog, Step
 from transport.clock import Clock
 from transport.screen import Reading, Screen, read_screen
 from transport.tmux.control import TmuxGone
-from transport.tmux.pane import Pane
+from transport.tmux.pane import Pane, PaneInMode
 from transport.vocabulary import ScreenState
 
 POLL: Final = (0.005, 0.01, 0.02, 0.05)
 STEADY_SECONDS: Final = 0.02
 STEADY_WITHOUT_STATUS_SECONDS: Final = 1.0
+SLOWEST_SETTLE: Final = 4
 
 
 class BootEnd(StrEnum):
@@ -30,10 +31,20 @@ class BootEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The end of a boot, and what the screen showed then."""
+    """The end of a boot, what the screen showed then, and the dialogs that were answered, in order."""
 
     end: BootEnd
     excerpt: str
+    dialogs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A step that is due once the screen has asked for it all the time since then."""
+
+    dialog: Dialog
+    step: Step
+    since: float
 
 
 @dataclass(slots=True)
@@ -53,29 +64,33 @@ class Booter:
         started = self.clock.monotonic()
         seen: tuple[str, ...] = ()
         since = started
+        planned: _Planned | None = None
         polls = iter(POLL)
         while True:
             screen = await self._look()
             if screen is None:
-                return Boot(BootEnd.DIED, "\n".join(line for line in seen if line.strip())[-2000:])
+                return self._end(BootEnd.DIED, "\n".join(line for line in seen if line.strip())[-2000:])
             now = self.clock.monotonic()
             if screen.lines != seen:
                 seen, since = screen.lines, now
             reading = read_screen(screen, self.runtime.screen)
             if screen.dead:
-                return Boot(BootEnd.DIED, reading.excerpt)
-            step = self._step("\n".join(screen.lines))
-            if step is not None:
-                await self.pane.press(*step.keys)
-                await self._changed(screen)
-                continue
-            if await self._is_ready(reading, now - since):
-                return Boot(BootEnd.READY, reading.excerpt)
-            if now - since > self.limits.blocked_seconds and any(seen):
-                return Boot(BootEnd.BLOCKED, reading.excerpt)
+                return self._end(BootEnd.DIED, reading.excerpt)
+            planned = self._plan("\n".join(screen.lines), planned, now)
+            if planned is not None:
+                if now - planned.since >= self._settle(planned, started):
+                    await self._press(planned, screen)
+                    planned = None
+            elif await self._is_ready(reading, now - since):
+                return self._end(BootEnd.READY, reading.excerpt)
+            elif now - since > self.limits.blocked_seconds and any(seen):
+                return self._end(BootEnd.BLOCKED, reading.excerpt)
             if now - started > self.limits.boot_seconds:
-                return Boot(BootEnd.BLOCKED, reading.excerpt)
+                return self._end(BootEnd.BLOCKED, reading.excerpt)
             await self.clock.sleep(next(polls, POLL[-1]))
+
+    def _end(self, end: BootEnd, excerpt: str) -> Boot:
+        return Boot(end, excerpt, tuple(self.answered))
 
     async def _look(self) -> Screen | None:
         try:
@@ -83,19 +98,31 @@ class Booter:
         except TmuxGone:
             return None
 
-    def _step(self, text: str) -> Step | None:
+    def _plan(self, text: str, planned: _Planned | None, now: float) -> _Planned | None:
+        """Return the step that the screen asks for, with the time since when it has been the same one."""
         for dialog in self.runtime.dialogs:
             if self.answered.get(dialog.name, 0) >= dialog.times:
                 continue
             step = dialog.step(text)
             if step is not None:
-                self._count(dialog, step)
-                return step
+                is_same = planned is not None and (planned.dialog, planned.step) == (dialog, step)
+                return planned if is_same else _Planned(dialog, step, now)
         return None
 
-    def _count(self, dialog: Dialog, step: Step) -> None:
+    def _settle(self, planned: _Planned, started: float) -> float:
+        """Return how long a step must stay the same; a client that came up slowly also draws slowly."""
+        seconds = planned.dialog.settle_seconds
+        return max(seconds, min(planned.since - started, seconds * SLOWEST_SETTLE))
+
+    async def _press(self, planned: _Planned, screen: Screen) -> None:
+        dialog, step = planned.dialog, planned.step
+        try:
+            await self.pane.press(*step.keys)
+        except (PaneInMode, TmuxGone):
+            return
         if step.answers:
             self.answered[dialog.name] = self.answered.get(dialog.name, 0) + 1
+        await self._changed(screen)
 
     async def _changed(self, before: Screen) -> None:
         """Wait until the keys show, so that no dialog is answered twice."""

@@ -76,15 +76,18 @@ class Launcher:
         )
         spec = await anyio.to_thread.run_sync(self._server, runtime, session)
         session = replace(session, client_env={name: spec.env[name] for name in PLACES if name in spec.env})
-        await anyio.to_thread.run_sync(self.sessions.save, session)
-        try:
-            started: Started = await start(spec, START_SECONDS)
-        except BaseException:
-            self.sessions.remove(identity)
-            raise
-        return await anyio.to_thread.run_sync(
-            lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
-        )
+        # Cut off between the start and the record, a session would belong to nobody.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.sessions.save, session)
+            try:
+                started: Started = await start(spec, START_SECONDS)
+            except BaseException:
+                self.sessions.remove(identity)
+                raise
+            session = await anyio.to_thread.run_sync(
+                lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
+            )
+        return session
 
     def launch_spec(self, session: Session) -> LaunchSpec:
         """Return the facts a runtime's command line and environment are made of."""

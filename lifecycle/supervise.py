@@ -1,6 +1,8 @@
 """The one supervisor of a host: adopts sessions, notices deaths, keeps a drain for each waiting identity."""
 
+import signal
 from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -11,14 +13,16 @@ from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
 from lifecycle.session import Session, SessionUnreadable
+from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
-from transport.process import ProcessId
-from transport.tmux.control import TmuxUnknown
+from transport.process import ProcessId, terminate
+from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.server import wait_dead
 from transport.vocabulary import WakePolicy
 
-OTHERS_POLL_SECONDS = 0.25
+OTHERS_POLL_SECONDS: Final = 0.25
+NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0)
 
 
 @dataclass(slots=True)
@@ -89,6 +93,34 @@ class Supervisor:
             return
         self.watched[session.identity] = session.tmux
         self.tasks.start_soon(self._watch, session, session.tmux)
+        if session.pane is not None:
+            self.tasks.start_soon(self._see_out, session, session.tmux, session.pane)
+
+    async def _see_out(self, session: Session, tmux: ProcessId, agent: ProcessId) -> None:
+        """See that the tmux server ends with its agent.
+
+        tmux 3.3a loses a SIGCHLD now and then (measured: one death in thirty): the dead agent stays a
+        zombie and its hook never runs, until another SIGCHLD comes.
+        """
+        await wait_dead(agent)
+        for pause in NUDGES:
+            await self.deck.clock.sleep(pause)
+            if not terminate(tmux, signal.SIGCHLD):
+                return
+        while tmux.is_alive() and not await self._end_if_dead(session):
+            await self.deck.clock.sleep(NUDGES[-1])
+
+    async def _end_if_dead(self, session: Session) -> bool:
+        """End a tmux server whose pane is certainly dead; False while that is unknown."""
+        try:
+            await self.deck.terminals.look(session)
+        except TmuxGone:
+            self.logs.lifecycle.write("hook-silent", identity=session.identity)
+            await self.deck.terminals.kill(session)
+            return True
+        except PeerwakeError as error:
+            self.logs.lifecycle.write("agent-dead", identity=session.identity, tmux="unknown", reason=error)
+        return False
 
     async def _watch(self, session: Session, tmux: ProcessId) -> None:
         await wait_dead(tmux)

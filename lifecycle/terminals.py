@@ -102,6 +102,8 @@ class Terminals:
         """Return what a session's screen shows; raises TmuxGone, TmuxUnknown."""
         terminal = await self._terminal(session)
         screen = await self._pane(terminal).capture()
+        if screen.dead:
+            raise TmuxGone(f"the process in pane {session.pane_id} has ended")
         return read_screen(screen, terminal.runtime.screen).state, screen.lines
 
     async def glance(self, session: Session) -> ScreenState | None:

@@ -79,7 +79,8 @@ class Waker:
         """Bring a started session to its ready input line; raises SessionBlocked or WakeFailed."""
         boot: Boot = await self.terminals.boot(session)
         seconds = f"{self.launcher.clock.wall() - session.woke_at:.3f}"
-        self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds)
+        dialogs = ",".join(boot.dialogs) or None
+        self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds, dialogs=dialogs)
         match boot.end:
             case BootEnd.READY:
                 await self._close_if_stopped(session)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transport.clock import SystemClock
 from transport.delivery import HandOver, Pace, Target, deliver, hand_over, resume_hand_over
 from transport.receipt import TranscriptTail
 from transport.screen import Reading, ScreenRules, read_screen
+from transport.tmux import commands
 from transport.tmux.control import ControlClient
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
@@ -26,6 +28,7 @@ from transport.tmux.server import ServerSpec, Started, kill, start
 from transport.vocabulary import Receipt, ScreenState, Stage
 
 TUI = Path(__file__).with_name("tui.py")
+CLIENT = (sys.executable, "-I", "-S", str(TUI))
 CLOCK = SystemClock()
 EVIDENCE = {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}
 RULES = ScreenRules(
@@ -90,10 +93,12 @@ class Terminal:
     stages: list[Stage] = field(default_factory=list)
     on_stage: Callable[[Stage], Awaitable[None]] | None = None
     takes_input_while_busy: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> Target:
-        return Target(self.pane, RULES, self.transcript, takes_input_while_busy=self.takes_input_while_busy)
+        target = Target(self.pane, RULES, self.transcript, takes_input_while_busy=self.takes_input_while_busy)
+        return replace(target, **self.changes)
 
     async def _stage(self, stage: Stage) -> None:
         self.stages.append(stage)
@@ -152,8 +157,29 @@ class Terminal:
         return Pane(self.control(lock), self.started.pane_id, CLOCK)
 
 
+class Person:
+    """Somebody attached with a real terminal."""
+
+    def __init__(self, term: Terminal, *flags: str) -> None:
+        self.outer, inner = pty.openpty()
+        argv = [*commands.attach_terminal(find_tmux(), term.spec.socket, term.spec.session), *flags]
+        env = {"TERM": "screen", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        self.process = subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, env=env, start_new_session=True)
+        os.close(inner)
+
+    def type(self, text: str) -> None:
+        os.write(self.outer, text.encode())
+
+    def leave(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.outer)
+
+
 @asynccontextmanager
-async def terminal(*, width: int = 100, height: int = 30, ready: bool = True, **env: str) -> AsyncIterator[Terminal]:
+async def terminal(
+    *, width: int = 100, height: int = 30, ready: bool = True, argv: tuple[str, ...] = CLIENT, **env: str
+) -> AsyncIterator[Terminal]:
     """Run the test client with `TUI_*` variables given without their prefix; wait until it shows something."""
     with directory() as path:
         variables = {f"TUI_{name}": value for name, value in env.items()}
@@ -161,7 +187,7 @@ async def terminal(*, width: int = 100, height: int = 30, ready: bool = True, **
         spec = ServerSpec(
             socket=path / "tmux.sock",
             session="demo-alice",
-            argv=(sys.executable, "-I", "-S", str(TUI)),
+            argv=argv,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **places, **variables},
             cwd=path,
             width=width,

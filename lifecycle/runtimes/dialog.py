@@ -22,7 +22,9 @@ class Dialog(BaseModel):
 
     Either `keys` are pressed, or the cursor is moved to the option whose text matches `choose`
     and `confirm` is pressed there. `cursor` marks the line of the cursor; both are searched
-    from the place where `pattern` matched to the end of the screen.
+    from the place where `pattern` matched to the end of the screen. Before each key the dialog must
+    have looked the same for `settle_seconds`: Claude Code draws its trust dialog a second time, with the
+    cursor back on "No", 0.15 s after the first (measured with 2.1.328).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +36,7 @@ class Dialog(BaseModel):
     cursor: Regex = r"^\s*[❯›»>]\s"
     confirm: tuple[str, ...] = ("Enter",)
     times: int = Field(default=1, ge=1, le=20)
+    settle_seconds: float = Field(default=0.4, ge=0, le=30)
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:

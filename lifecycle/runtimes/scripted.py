@@ -68,7 +68,15 @@ SCRIPTED: Final = Runtime(
     argv=("{python}", "-I", "-S", "{agents}/scripted.py", "--session-id", "{session_id}"),
     resume_argv=("{python}", "-I", "-S", "{agents}/scripted.py", "--resume", "{session_ref}"),
     prompt_argv=("--prompt-file", "{prompt_file}"),
-    dialogs=(Dialog(name="trust", pattern=r"^ Accessing workspace:", choose=r"\bYes, I trust this folder$", times=2),),
+    dialogs=(
+        Dialog(
+            name="trust",
+            pattern=r"^ Accessing workspace:",
+            choose=r"\bYes, I trust this folder$",
+            times=2,
+            settle_seconds=0.05,
+        ),
+    ),
     screen=ScreenRules(
         composer="^»\u00a0(?P<text>.*)$",
         composer_top=r"^─{10,}$",

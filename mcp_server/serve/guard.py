@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
@@ -26,17 +27,20 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SOCKET_PEER: Final = "peerwake.peer"
 BEARER: Final = "bearer "
+SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+NOT_UNICODE: Final = "it has text that is not valid Unicode, such as half of a surrogate pair"
 
 
 class HttpRefusal(Exception):
-    """A request that goes no further: HTTP status, JSON-RPC code, text, stable code."""
+    """A request that goes no further: HTTP status, JSON-RPC code, text, stable code, the request's id if known."""
 
-    def __init__(self, status: int, rpc_code: int, text: str, code: str) -> None:
+    def __init__(self, status: int, rpc_code: int, text: str, code: str, answers: str | int | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.rpc_code = rpc_code
         self.text = text
         self.code = code
+        self.answers = answers
 
 
 class Guard:
@@ -141,9 +145,24 @@ def check_message(body: bytes) -> None:
         message = json.loads(body)
     except (ValueError, RecursionError):
         raise HttpRefusal(400, PARSE_ERROR, "Parse error: the body is not JSON", "bad-json") from None
-    problem = message_problem(message)
+    problem = message_problem(message) or (NOT_UNICODE if SURROGATE.search(body) and not _is_unicode(message) else None)
     if problem:
-        raise HttpRefusal(400, INVALID_REQUEST, f"Invalid request: {problem}", "bad-message")
+        raise HttpRefusal(400, INVALID_REQUEST, f"Invalid request: {problem}", "bad-message", request_id(message))
+
+
+def _is_unicode(message: object) -> bool:
+    """Return whether no text in a JSON value has half of a surrogate pair, which the SDK cannot read."""
+    try:
+        json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def request_id(message: object) -> str | int | None:
+    """Return the id of what may be a request, None when it has none that an answer could carry."""
+    found = message.get("id") if isinstance(message, dict) else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
 
 
 def message_problem(message: object) -> str | None:
@@ -186,7 +205,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 async def _refuse(refusal: HttpRefusal, send: Send) -> None:
     error = {"code": refusal.rpc_code, "message": refusal.text, "data": {"code": refusal.code}}
-    body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
+    body = json.dumps({"jsonrpc": "2.0", "id": refusal.answers, "error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="peerwake"'))

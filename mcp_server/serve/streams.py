@@ -10,7 +10,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage, JSONRPCNotification, jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from mcp_server.serve.guard import message_problem
+from mcp_server.serve.guard import NOT_UNICODE, message_problem, request_id
 
 HIGH_WATER_BYTES: Final = 1 << 18
 
@@ -148,8 +148,4 @@ def _malformed(line: bytes) -> tuple[int, object, str]:
         message = json.loads(line)
     except (ValueError, RecursionError):
         return PARSE_ERROR, None, "Parse error: the line is not JSON"
-    request_id = message.get("id") if isinstance(message, dict) else None
-    if isinstance(request_id, bool) or not isinstance(request_id, str | int):
-        request_id = None
-    problem = message_problem(message) or "it has text that is not valid Unicode, such as half of a surrogate pair"
-    return INVALID_REQUEST, request_id, f"Invalid request: {problem}"
+    return INVALID_REQUEST, request_id(message), f"Invalid request: {message_problem(message) or NOT_UNICODE}"

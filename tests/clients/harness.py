@@ -19,6 +19,7 @@ import os
 import shutil
 import signal
 import sys
+import sysconfig
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ class ClientWorld:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "OPENAI_API_KEY": "scripted-key",
-            "PYTHONPATH": str(TOP),
+            "PYTHONPATH": os.pathsep.join((str(TOP), sysconfig.get_path("purelib"))),
             "PEERWAKE_PORT": "0",
         }
 
@@ -138,6 +139,16 @@ class ClientWorld:
     def prefix(self) -> tuple[str, ...]:
         """The words before a command that make it run as the ordinary user, if there is one."""
         return SETPRIV if self.ordinary_user else ()
+
+    @property
+    def python(self) -> str:
+        """An interpreter of this version that the user of this world may run; raises RuntimeError."""
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        again = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', 'import sqlite3']))"
+        for path in (sys.executable, shutil.which(version, path="/usr/local/bin:/usr/bin")):
+            if path and run((*self.prefix, path, "-c", again), deadline=20, cwd=Path("/")).status == 0:
+                return path
+        raise RuntimeError(f"uid {NOBODY} may not run {sys.executable}, and there is no other {version}")
 
     def seed(self) -> None:
         """Make a HOME of somebody who has logged in once and trusts no directory yet."""
@@ -239,7 +250,7 @@ class ClientWorld:
 
     async def peerwake(self, *words: str, seconds: float = 60.0, cwd: Path | None = None) -> Finished:
         """Run one `peerwake` command as the operator of this world, from the sources."""
-        argv = (*self.prefix, sys.executable, "-m", "mcp_server", *words)
+        argv = (*self.prefix, self.python, "-m", "mcp_server", *words)
         return await anyio.to_thread.run_sync(
             lambda: run(argv, deadline=seconds, env=self.environ, cwd=cwd or self.base)
         )
@@ -247,7 +258,7 @@ class ClientWorld:
     @asynccontextmanager
     async def server(self, *words: str) -> AsyncIterator[str]:
         """Run `peerwake serve` and yield its HTTP address once it answers; its output is in `serve.log`."""
-        argv = (*self.prefix, sys.executable, "-m", "mcp_server", "serve", *words)
+        argv = (*self.prefix, self.python, "-m", "mcp_server", "serve", *words)
         self.root.discovery.unlink(missing_ok=True)
         with (self.base / "serve.log").open("ab") as log:
             process = await anyio.open_process(argv, stdout=log, stderr=log, env=self.environ, cwd=self.base)

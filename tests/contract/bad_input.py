@@ -10,12 +10,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mcp_server.serve.credentials import load_credentials
 from tests.live.world import World
 from transport.identity import parse_identity
 from transport.paths import Root
 
 HTTP = {"PEERWAKE_TCP": "true", "PEERWAKE_PORT": "0"}
+AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--")
+NOBODY = 65534
 
 
 @contextmanager
@@ -38,6 +42,13 @@ def stored(world: World) -> list[tuple[Any, ...]]:
         return []
     with closing(sqlite3.connect(f"file:{world.root.spool}?mode=ro", uri=True, timeout=10)) as db:
         return db.execute("SELECT id, sender, recipient, state FROM messages ORDER BY seq").fetchall()
+
+
+def senders(world: World, body: str) -> list[str]:
+    """Return who the messages of exactly this body are from, in the order of acceptance."""
+    query = "SELECT sender FROM messages JOIN bodies USING (seq) WHERE body = ? ORDER BY seq"
+    with closing(sqlite3.connect(f"file:{world.root.spool}?mode=ro", uri=True, timeout=10)) as db:
+        return [row[0] for row in db.execute(query, (body,))]
 
 
 @contextmanager
@@ -70,6 +81,18 @@ def refused(done: subprocess.CompletedProcess[str], status: int, *says: str) -> 
     return line
 
 
-def is_root() -> bool:
-    """Tell whether these tests run as root."""
-    return os.geteuid() == 0
+def under_permissions() -> tuple[str, ...]:
+    """Return the words that make a command line obey the permissions of files, none for an ordinary user."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which(AS_ANYBODY[0]) is None:
+        pytest.skip("root obeys no permissions, and there is no setpriv here")
+    return AS_ANYBODY
+
+
+def forbid(path: Path, mode: int = 0) -> Path:
+    """Take a file or directory away from the commands `under_permissions`."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    return path

@@ -262,4 +262,3 @@ def test_i14_odd_bodies_arrive_verbatim_but_for_control_characters(world: World,
     expected = re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", body.replace("\r", "\n"))
     assert [text.strip("\n") for text in bodies(world, "alice")] == [expected.strip("\n")]
     assert world.state("alice") == "live"
-

@@ -32,10 +32,14 @@ def until(question: Callable[[], T | None], seconds: float = 10.0, what: str = "
 
 @dataclass
 class World:
-    """One root; `close` stops every server and session it started."""
+    """One root; `close` stops every server and session it started.
+
+    `prefix` are the words before each command line, of a program that runs the rest in its own place.
+    """
 
     root: Root
     extra: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -54,7 +58,7 @@ class World:
         """Start a server (or a standby) and return at once."""
         (self.root.home / "home").mkdir(exist_ok=True)
         with (self.root.logs / "server.log").open("ab") as log:
-            argv = [sys.executable, "-m", "mcp_server", "serve", *flags]
+            argv = [*self.prefix, sys.executable, "-m", "mcp_server", "serve", *flags]
             server = subprocess.Popen(argv, env=self.env, cwd=TOP, stdout=log, stderr=log)
         self.servers.append(server)
         return server
@@ -76,7 +80,7 @@ class World:
         self, *words: str, stdin: str | None = None, cwd: Path = TOP, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run one peerwake command to its end."""
-        argv = [sys.executable, "-m", "mcp_server", *words]
+        argv = [*self.prefix, sys.executable, "-m", "mcp_server", *words]
         return subprocess.run(
             argv,
             env=self.env | (env or {}),

@@ -37,11 +37,9 @@ async def main(is_busy: bool) -> None:
         for kind in kinds:
             for era in ("auto", "legacy"):
                 clients.start_soon(call, run, kind, era, is_busy)
-        if is_busy:
-            while len(service.letters) < 2 * len(kinds):
-                await anyio.sleep(0.01)
-        else:
-            await anyio.sleep(1)
+        wanted = 2 * len(kinds)
+        while len(service.letters) < wanted * is_busy or run.front.connections < wanted:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
         with anyio.open_signal_receiver(signal.SIGTERM) as signals:
             print("ready", flush=True)
             async for _ in signals:

@@ -1,6 +1,7 @@
 """A front over the service in memory, and the ways tests connect to it."""
 
 import json
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from mcp.client.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp_types import jsonrpc_message_adapter
 
+from mcp_server.serve import bridge
 from mcp_server.serve.credentials import Credentials, load_credentials
 from mcp_server.serve.front import Front
 from mcp_server.serve.guard import App
@@ -147,10 +151,6 @@ async def control(path: str, **hello: Any) -> AsyncIterator[Lines]:
 
 def bridge_parameters(root: Root, *argv: str, **env: str) -> StdioServerParameters:
     """How a client starts the bridge."""
-    import sys
-
-    import mcp_server.serve.bridge as bridge
-
     return StdioServerParameters(
         command=sys.executable,
         args=["-I", "-S", str(Path(bridge.__file__)), *argv],
@@ -167,9 +167,9 @@ async def connected(kind: str, run: Running, mode: str, identity: Identity | Non
         case "http" | "unix-http":
             unix = httpx2.AsyncHTTPTransport(uds=run.socket) if kind == "unix-http" else None
             url = "http://localhost/mcp" if unix else f"{run.http}/mcp"
-            async with httpx2.AsyncClient(headers=run.bearer(identity), transport=unix, timeout=30) as http:
-                async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
-                    yield client
+            http = httpx2.AsyncClient(headers=run.bearer(identity), transport=unix, timeout=30)
+            async with http, Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+                yield client
         case "sse":
             async with Client(sse_client(f"{run.http}/sse", headers=run.bearer(identity)), mode=mode) as client:
                 yield client
@@ -187,12 +187,9 @@ async def connected(kind: str, run: Running, mode: str, identity: Identity | Non
 @asynccontextmanager
 async def line_transport(path: str, credential: str) -> AsyncIterator[tuple[Any, Any]]:
     """The SDK's client streams over a line connection with a hello."""
-    from mcp.shared.message import SessionMessage
-    from mcp_types import jsonrpc_message_adapter
-
     to_client, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, from_client = anyio.create_memory_object_stream[SessionMessage](0)
-    async with control_free_lines(path, credential) as connection, anyio.create_task_group() as group:
+    async with mcp_lines(path, credential) as connection, anyio.create_task_group() as group:
 
         async def read() -> None:
             async with to_client:
@@ -215,7 +212,7 @@ async def line_transport(path: str, credential: str) -> AsyncIterator[tuple[Any,
 
 
 @asynccontextmanager
-async def control_free_lines(path: str, credential: str) -> AsyncIterator[Lines]:
+async def mcp_lines(path: str, credential: str) -> AsyncIterator[Lines]:
     """Connect for MCP, greeted."""
     async with lines(path) as connection:
         answer = await connection.ask({"peerwake": 1, "role": "mcp", "credential": credential})

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import sys
+from dataclasses import replace
 
 import anyio
 import pytest
 
-from tests.terminal import QUICK, envelope, terminal, until
+from tests.terminal import QUICK, Person, Terminal, envelope, terminal, until
 from transport.clock import SystemClock
 from transport.delivery import gate
 from transport.errors import InvalidInput
 from transport.files import LockHeld
+from transport.screen import ScreenRules
 from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.pane import Pane
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
@@ -356,3 +359,84 @@ async def test_two_messages_at_once_are_not_mixed() -> None:
             for number, text in enumerate(texts):
                 tasks.start_soon(term.hand_over, text, f"m_{number}")
         assert sorted(term.said()) == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    ("said", "hold"),
+    [
+        (None, None),
+        (ScreenState.READY, None),
+        (ScreenState.BUSY, Hold.BUSY),
+        (ScreenState.ASKS, Hold.ASKS),
+        (ScreenState.UNKNOWN, Hold.UNKNOWN),
+    ],
+)
+async def test_the_clients_own_word_holds_a_message(said: ScreenState | None, hold: Hold | None) -> None:
+    async def status() -> ScreenState | None:
+        return said
+
+    async with terminal() as term:
+        target = replace(term.target, status=status)
+        assert (await gate(target, SystemClock())).hold is hold
+    async with terminal(DRAFT="mine") as term:
+        target = replace(term.target, status=status)
+        assert (await gate(target, SystemClock())).hold is not None
+
+
+async def test_ready_according_to_the_client_does_not_overrule_the_screen() -> None:
+    async def status() -> ScreenState | None:
+        return ScreenState.READY
+
+    async with terminal(DIALOG="Do you want to proceed?") as term:
+        assert (await gate(replace(term.target, status=status), SystemClock())).hold is Hold.ASKS
+
+
+async def test_a_person_who_types_holds_a_message() -> None:
+    async with terminal() as term:
+        person = Person(term)
+        try:
+            await until(lambda: len(term.tmux("list-clients").splitlines()) == 2)
+            person.type("x\r")
+            await until(lambda: term.keys == ["x", "\r"])
+            outcome = await term.hand_over(envelope("x"))
+            assert (outcome.hold, outcome.typed) == (Hold.DRAFT, False)
+            quiet = replace(term.target, human_quiet_seconds=0.0)
+            assert (await gate(quiet, SystemClock())).hold is None
+        finally:
+            person.leave()
+
+
+PROGRAM = """
+import json, os, sys
+text = ""
+print("ready:", flush=True)
+for line in sys.stdin:
+    text += line
+    if line.startswith("</peer-message"):
+        if not os.environ.get("TUI_SILENT"):
+            with open(os.environ["TUI_TRANSCRIPT"], "a") as file:
+                file.write(json.dumps({"type": "user", "text": text}) + "\\n")
+        text = ""
+        print("ready:", flush=True)
+"""
+NO_COMPOSER = ScreenRules(
+    composer="^ready:(?P<text>)$", continuation="(?!)(?P<text>)", footer=0, busy=(r"\S",), busy_above=0
+)
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_program_without_a_composer(is_silent: bool) -> None:
+    silent = {"SILENT": "1"} if is_silent else {}
+    async with terminal(argv=(sys.executable, "-c", PROGRAM), ready=False, **silent) as term:
+        term.changes = {"rules": NO_COMPOSER, "has_composer": False}
+        await until(lambda: _passes(term))
+        outcome = await term.hand_over(envelope("a\nb"))
+        assert (outcome.typed, outcome.submits) == (True, 1)
+        assert outcome.receipt is (None if is_silent else Receipt.CONSUMED)
+        assert term.said() == ([] if is_silent else [envelope("a\nb") + "\n"])
+        outcome = await term.resume(envelope("a\nb"))
+        assert outcome.typed and outcome.receipt is (None if is_silent else Receipt.CONSUMED)
+
+
+async def _passes(term: Terminal) -> bool:
+    return (await gate(term.target, SystemClock())).hold is None

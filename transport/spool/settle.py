@@ -193,14 +193,19 @@ def _give_up(db: sqlite3.Connection, seq: int, reason: str, now: float, state: s
     due = message.kind is Kind.MESSAGE and message.sender not in (OPERATOR, SYSTEM) and not was_dead
     if not due:
         return Buried(message, reason, None)
-    notice = _notice(message, reason, now)
+    text = _dropped_text(message) if state == DROPPED else notice_text(message.id, message.recipient, reason)
+    notice = _notice(message, text, now)
     insert(db, notice)
     return Buried(message, reason, notice)
 
 
-def _notice(message: Message, reason: str, now: float) -> Message:
-    body = notice_text(message.id, message.recipient, reason)
-    draft = Draft(body, topic=message.topic, reply_to=message.id)
+def _dropped_text(message: Message) -> str:
+    to = message.recipient
+    return f"Your message {message.id} to {to.personality} ({to.runtime}) was dropped by an operator, undelivered."
+
+
+def _notice(message: Message, text: str, now: float) -> Message:
+    draft = Draft(text, topic=message.topic, reply_to=message.id)
     return accept(draft, SYSTEM, message.sender, hops=0, now=now, kind=Kind.NOTICE)
 
 

@@ -35,7 +35,7 @@ class Writer(Worker[SpoolStore]):
         context.close()
 
     def serve(self, context: SpoolStore, jobs: list[Job]) -> None:
-        if jobs[0].function is views.data_version:
+        if all(job.function is views.data_version for job in jobs):
             begun = self.begin(jobs)
             self.deliver(begun, [_outcome(context.read, views.data_version) for _ in begun])
             return

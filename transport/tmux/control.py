@@ -1,6 +1,5 @@
 """A persistent control client of one tmux server: a round trip costs microseconds, and tells unknown from gone."""
 
-import fcntl
 import os
 import secrets
 import subprocess
@@ -13,9 +12,9 @@ import anyio.to_thread
 
 from transport.clock import Clock
 from transport.errors import PeerwakeError
-from transport.files import LockHeld
 from transport.process import ProcessId, start_piped
 from transport.tmux import commands
+from transport.tmux.lock import acquire, note
 from transport.tmux.parser import Block, Exit, Garbled, Parser
 
 DEADLINE: Final = 5.0
@@ -127,7 +126,8 @@ class ControlClient:
     async def _open(self) -> None:
         if not self.server.is_alive():
             raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) is dead")
-        self._hold_lock()
+        if self._lock_path is not None and self._lock_fd is None:
+            self._lock_fd = await acquire(self._lock_path)
         inherit = () if self._lock_fd is None else (self._lock_fd,)
         argv = commands.attach_control(self._tmux, self.socket, self.session)
         self._parser = Parser()
@@ -135,28 +135,21 @@ class ControlClient:
         with anyio.CancelScope(shield=True):
             child = await anyio.to_thread.run_sync(lambda: start_piped(argv, env=CLIENT_ENV, inherit=inherit))
         self._child = child
+        if self._lock_fd is not None:
+            note(self._lock_fd, child.pid)
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
-        await self._ask([])
-
-    def _hold_lock(self) -> None:
-        if self._lock_path is None or self._lock_fd is not None:
-            return
-        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise LockHeld(f"{self._lock_path} is held: somebody else delivers to {self.session}") from error
-        self._lock_fd = descriptor
+        # Commands sent earlier might run before the attach, or in spite of its failure.
+        while not await self._read():
+            pass
 
     async def _ask(self, lines: Sequence[str]) -> list[Block]:
         token = "end" + secrets.token_hex(6)
         await self._write("".join(f"{line}\n" for line in (*lines, commands.say(token))).encode())
         blocks: list[Block] = []
         while not blocks or blocks[-1].lines != (token,):
-            blocks += await self._read()
+            blocks += [block for block in await self._read() if block.asked]
         return blocks[:-1]
 
     async def _write(self, data: bytes) -> None:
@@ -187,7 +180,7 @@ class ControlClient:
             if isinstance(item, Exit):
                 self._farewell = item.reason or self._farewell
             else:
-                blocks += [item] if item.asked else []
+                blocks.append(item)
                 self._farewell = self._farewell if item.ok else " ".join(item.lines)
         return blocks
 

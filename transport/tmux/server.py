@@ -244,6 +244,7 @@ async def _end_all(processes: Iterable[ProcessId], clock: Clock) -> None:
         left = [process for process in left if process.is_alive()]
     for process in left:
         terminate(process, signal.SIGKILL)
+        await _gone_within(process, HANGUP_SECONDS, clock)
 
 
 async def _gone_within(process: ProcessId, seconds: float, clock: Clock) -> bool:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 
 import mcp_server.serve.bridge as bridge
+from mcp_server.serve.bridge_session import NO_SERVER, REPLAY_ID, Session
 from mcp_server.serve.options import ServeOptions
 from tests.mcp_server import bridge_server
 from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
@@ -95,7 +95,7 @@ def service(root: Root) -> MemoryService:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until something has become true."""
     with anyio.fail_after(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await anyio.sleep(0.005)
 
 
@@ -127,12 +127,11 @@ async def test_the_credential_of_the_environment_is_used(root: Root) -> None:
 
 
 async def test_a_refused_credential_is_told_to_every_request(root: Root) -> None:
-    async with running(root) as run:
-        async with bridged(root, PEERWAKE_CREDENTIAL="pw1.claude-alice.forged") as process:
-            answer = await process.ask(INITIALIZE)
-            assert answer["error"]["code"] == bridge.NO_SERVER
-            assert "credential is not valid" in answer["error"]["message"]
-            assert "error" in await process.ask(PING)
+    async with running(root) as run, bridged(root, PEERWAKE_CREDENTIAL="pw1.claude-alice.forged") as process:
+        answer = await process.ask(INITIALIZE)
+        assert answer["error"]["code"] == NO_SERVER
+        assert "credential is not valid" in answer["error"]["message"]
+        assert "error" in await process.ask(PING)
     assert run.service.letters == {}
 
 
@@ -198,7 +197,7 @@ async def test_it_ends_with_standard_input_without_a_server(root: Root) -> None:
         assert await process.ended() == 0
 
 
-async def test_it_ends_when_nobody_reads(root: Root) -> None:
+def test_it_ends_when_nobody_reads(root: Root) -> None:
     given = bridge_parameters(root, "--no-start")
     process = subprocess.Popen(
         [given.command, *given.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(given.env or {})
@@ -206,7 +205,7 @@ async def test_it_ends_when_nobody_reads(root: Root) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdout.close()
-    assert await anyio.to_thread.run_sync(lambda: process.wait(5)) == 0
+    assert process.wait(5) == 0
     process.stdin.close()
 
 
@@ -283,7 +282,9 @@ async def test_a_cancelled_call_is_not_sent_again(root: Root, service: MemorySer
     async with bridged(root) as process:
         async with running(root, service, ABRUPT):
             await process.greet()
-        await process.write(call(1), {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+        await process.write(
+            call(1), {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        )
         await process.write(call(2, message="kept"))
         async with running(root, service, ABRUPT):
             assert (await process.read())["id"] == 2
@@ -300,10 +301,10 @@ async def test_when_no_server_comes_back_each_request_is_told_what_to_do(root: R
         for number in (1, 2):
             answer = await process.read()
             assert answer["id"] == number
-            assert answer["error"]["code"] == bridge.NO_SERVER
+            assert answer["error"]["code"] == NO_SERVER
             assert "peerwake serve" in answer["error"]["message"]
             assert "queue_status" in answer["error"]["message"]
-        assert (await process.ask(PING))["error"]["code"] == bridge.NO_SERVER
+        assert (await process.ask(PING))["error"]["code"] == NO_SERVER
         service.waking.clear()
         async with running(root, service, ABRUPT):
             answer = await process.ask(call(3))
@@ -396,7 +397,7 @@ async def test_a_server_that_was_killed_is_started_again(
 
 
 async def test_a_server_that_cannot_be_started_is_told(root: Root) -> None:
-    session = bridge.Session()
+    session = Session()
     assert session.from_client(json.dumps(PING).encode())[1] == b""
     async with bridged(root, "--", "/nowhere/python", start=True) as process:
         await process.write(INITIALIZE)
@@ -426,17 +427,20 @@ def test_bad_arguments_are_usage_errors(root: Root) -> None:
 
 
 def test_it_imports_little_of_the_standard_library() -> None:
-    tree = ast.parse(Path(bridge.__file__).read_text())
-    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert modules == {"fcntl", "json", "os", "select", "socket", "sys", "time"}
+    modules: set[str] = set()
+    for path in Path(bridge.__file__).parent.glob("bridge*.py"):
+        tree = ast.parse(path.read_text())
+        modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    ours = {name for name in modules if name.startswith("mcp_server.serve.bridge_")}
+    assert modules - ours == {"_socket", "fcntl", "json", "os", "select", "sys", "time"}
 
 
 # what it remembers
 
 
 def test_a_call_is_marked_once_and_the_same_at_every_sending() -> None:
-    session = bridge.Session()
+    session = Session()
     line, back = session.from_client(json.dumps(call(1)).encode())
     assert back == b""
     mark = json.loads(line)["params"]["_meta"]["peerwake/request"]
@@ -451,30 +455,30 @@ def test_a_call_is_marked_once_and_the_same_at_every_sending() -> None:
 
 
 def test_only_what_is_unanswered_is_sent_again_after_the_handshake() -> None:
-    session = bridge.Session()
+    session = Session()
     for value in (INITIALIZE, INITIALIZED, PING, PING | {"id": "other"}):
         session.from_client(json.dumps(value).encode())
     session.from_server(json.dumps({"jsonrpc": "2.0", "id": 0, "result": {}}).encode())
     session.from_server(json.dumps({"jsonrpc": "2.0", "id": "ping", "result": {}}).encode())
     replayed = [json.loads(line) for line in session.replay().splitlines()]
     assert [one.get("id", one["method"]) for one in replayed] == [
-        bridge.REPLAY_ID,
+        REPLAY_ID,
         "notifications/initialized",
         "other",
     ]
-    answer = json.dumps({"jsonrpc": "2.0", "id": bridge.REPLAY_ID, "result": {}}).encode()
+    answer = json.dumps({"jsonrpc": "2.0", "id": REPLAY_ID, "result": {}}).encode()
     assert session.from_server(answer) == b""
     assert session.from_server(answer) != b""
 
 
 def test_an_unanswered_handshake_is_sent_again_as_it_was() -> None:
-    session = bridge.Session()
+    session = Session()
     session.from_client(json.dumps(INITIALIZE).encode())
     assert [json.loads(line) for line in session.replay().splitlines()] == [INITIALIZE]
 
 
 def test_ids_of_different_types_are_different_requests() -> None:
-    session = bridge.Session()
+    session = Session()
     session.from_client(json.dumps(PING | {"id": 1}).encode())
     session.from_client(json.dumps(PING | {"id": "1"}).encode())
     session.from_server(b'{"jsonrpc": "2.0", "id": "1", "result": {}}')

@@ -17,6 +17,7 @@ from mcp_server.serve.options import ServeOptions, ServerRunning
 from mcp_server.serve.peercred import PeerProcess
 from tests.mcp_server import front_server
 from tests.mcp_server.fronts import ALICE, Lines, connected, control, lines, running, started, team
+from tests.mcp_server.memory_service import MemoryService
 from transport.paths import Root
 
 GRACE = ServeOptions(port=0, stop_seconds=5.0)
@@ -78,9 +79,9 @@ async def test_a_stop_ends_idle_connections(root: Root) -> None:
                             await anyio.sleep(0.01)
 
 
-async def until_accepted(service: "object", count: int) -> None:
+async def until_accepted(service: MemoryService, count: int) -> None:
     with anyio.fail_after(10):
-        while len(service.letters) < count:  # type: ignore[attr-defined]
+        while len(service.letters) < count:  # noqa: ASYNC110
             await anyio.sleep(0.005)
 
 

@@ -55,7 +55,9 @@ async def test_a_removed_peers_credential_403(run: Running) -> None:
     assert problem(response)["data"]["code"] == "not-allowed"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "localhost.evil.example", "127.0.0.1.evil.example"]
+)
 async def test_a_foreign_host_421(run: Running, host: str) -> None:
     response = await post(run, Host=host, **run.bearer())
     assert response.status_code == 421

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from mcp.client.client import Client
 
 from tests.mcp_server.fronts import Running, connected, running
 from transport.paths import Root

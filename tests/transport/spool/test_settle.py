@@ -283,7 +283,8 @@ def test_dropped_waiting_message_is_reported_to_its_sender(store: SpoolStore) ->
     first, second = fill(store, 2)
     notice = store.drop(first.id, NOW).notice
     assert notice is not None
-    assert "an operator dropped it" in notice.body
+    assert "was dropped by an operator" in notice.body
+    assert "retry" not in notice.body
     assert leased(store).message == second
     assert store.dead() == []
 

@@ -292,6 +292,15 @@ async def test_what_another_process_spools_is_noticed(spool: Spool, path: Path) 
     assert await spool.depth(BOB) == 3
 
 
+async def test_looking_for_changes_swallows_no_write_of_the_same_moment(spool: Spool) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(spool.changed_elsewhere)
+        for _ in range(5):
+            tasks.start_soon(lambda: spool.enqueue(letter(), **LIMITS))
+        tasks.start_soon(spool.changed_elsewhere)
+    assert await spool.depth(BOB) == 5
+
+
 async def test_change_is_noticed_while_another_holds_the_lock(spool: Spool, path: Path) -> None:
     with SpoolStore(path) as store, store.held(1):
         with store.transaction() as db:

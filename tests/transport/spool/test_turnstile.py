@@ -13,6 +13,8 @@ from tests.transport.spool.support import child, said, until
 from transport.spool.faults import SpoolBusy
 from transport.spool.turnstile import Turnstile
 
+LOCKS = Path("/proc/locks")
+
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
@@ -63,10 +65,11 @@ def test_waits_for_another_process_and_gets_it(turnstile: Turnstile, lock: Path)
 def test_stopped_holder_is_not_awaited_for_ever(turnstile: Turnstile, lock: Path) -> None:
     with child("hold", lock) as holder:
         assert said(holder) == "held"
+        pid = rf" \(pid {holder.pid}\)" if LOCKS.exists() else ""
         holder.send_signal(signal.SIGSTOP)
         for _ in range(2):
             began = time.monotonic()
-            with pytest.raises(SpoolBusy, match=rf"more than 0\.2 s \(pid {holder.pid}\); nothing was stored"):
+            with pytest.raises(SpoolBusy, match=rf"more than 0\.2 s{pid}; nothing was stored"):
                 turnstile.enter(0.2)
             assert time.monotonic() - began < 2
         holder.send_signal(signal.SIGCONT)
@@ -108,6 +111,7 @@ def test_killed_holder_frees_it_at_once(turnstile: Turnstile, lock: Path) -> Non
             pass
 
 
+@pytest.mark.skipif(not LOCKS.exists(), reason="needs /proc/locks")
 def test_killed_waiter_does_not_keep_its_turn(turnstile: Turnstile, lock: Path) -> None:
     with turnstile.held(1), child("hold", lock) as waiter:
         until(lambda: _has_waiter(lock))
@@ -120,7 +124,7 @@ def test_killed_waiter_does_not_keep_its_turn(turnstile: Turnstile, lock: Path) 
 
 
 def test_closing_while_waiting_frees_everything(lock: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(os.listdir("/dev/fd"))
     holder, waiter = Turnstile(lock), Turnstile(lock)
     holder.enter(1)
     with pytest.raises(SpoolBusy):
@@ -128,7 +132,7 @@ def test_closing_while_waiting_frees_everything(lock: Path) -> None:
     waiter.close()
     holder.leave()
     holder.close()
-    until(lambda: len(os.listdir("/proc/self/fd")) == before)
+    until(lambda: len(os.listdir("/dev/fd")) == before)
     assert is_free(lock)
 
 
@@ -147,4 +151,4 @@ def test_four_processes_lose_no_addition(lock: Path) -> None:
 
 def _has_waiter(lock: Path) -> bool:
     inode = lock.stat().st_ino
-    return any("->" in line and f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
+    return any("->" in line and f":{inode} " in line for line in LOCKS.read_text().splitlines())

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.terminal import TUI, terminal, until
-from transport.process import identify
+from transport.files import LockHeld, locked
 from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 
@@ -172,7 +172,8 @@ anyio.run(main)
 """
 
 
-async def test_a_crash_frees_the_lock_and_leaves_no_client() -> None:
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_crash_frees_the_lock_and_leaves_no_client(is_stopped: bool) -> None:
     async with terminal() as term:
         lock, tmux = term.directory / "lock", term.started.tmux
         argv = [sys.executable, "-c", HOLDER, str(term.spec.socket), str(lock), str(tmux.pid), tmux.started]
@@ -181,19 +182,29 @@ async def test_a_crash_frees_the_lock_and_leaves_no_client() -> None:
         assert await anyio.to_thread.run_sync(holder.stdout.readline) == b"holding\n"
         holder.stdout.close()
         pane = term.another_pane(lock)
-        with pytest.raises(Exception, match="is held"):
+        with pytest.raises(LockHeld, match=f"held by process {holder.pid}"):
             await pane.capture()
-        os.kill(tmux.pid, signal.SIGSTOP)
+        if is_stopped:
+            os.kill(tmux.pid, signal.SIGSTOP)
         holder.kill()
         await anyio.to_thread.run_sync(holder.wait)
-        with pytest.raises(Exception, match="is held"):
-            await pane.capture()
         os.kill(tmux.pid, signal.SIGCONT)
-        await term.pane.aclose()
-        await until(lambda: term.tmux("list-clients") == "")
         await pane.capture()
+        await term.pane.aclose()
+        await until(lambda: len(term.tmux("list-clients").splitlines()) == 1)
         await pane.aclose()
-        assert identify(holder.pid) is None
+
+
+async def test_a_lock_file_full_of_nonsense_is_held_as_long_as_it_is() -> None:
+    async with terminal() as term:
+        lock = term.directory / "lock"
+        for text in ("", "{}", "[]", '{"owner": 1, "client": 2}', "\xff" * 5000):
+            lock.write_text(text)
+            pane = term.another_pane(lock)
+            with locked(lock), pytest.raises(LockHeld):
+                await pane.capture()
+            await pane.capture()
+            await pane.aclose()
 
 
 async def test_a_round_trip_is_short() -> None:

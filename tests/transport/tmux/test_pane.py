@@ -1,41 +1,18 @@
 """Looking at a pane, and typing into it."""
 
 import os
-import pty
 import signal
-import subprocess
 
 import anyio
 import pytest
 
-from tests.terminal import CLOCK, RULES, Terminal, terminal, until
+from tests.terminal import CLOCK, RULES, Person, terminal, until
 from transport.screen import read_screen
-from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.pane import PaneInMode
-from transport.tmux.program import find_tmux
 from transport.vocabulary import ScreenState
 
 pytestmark = pytest.mark.live
-
-
-class Person:
-    """Somebody attached with a real terminal."""
-
-    def __init__(self, term: Terminal, *flags: str) -> None:
-        self.outer, inner = pty.openpty()
-        argv = [*commands.attach_terminal(find_tmux(), term.spec.socket, term.spec.session), *flags]
-        env = {"TERM": "screen", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-        self.process = subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, env=env, start_new_session=True)
-        os.close(inner)
-
-    def type(self, text: str) -> None:
-        os.write(self.outer, text.encode())
-
-    def leave(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.outer)
 
 
 async def test_a_capture_tells_everything() -> None:
@@ -45,8 +22,8 @@ async def test_a_capture_tells_everything() -> None:
         assert (screen.in_mode, screen.dead, screen.alternate) == (False, False, False)
         assert screen.lines[screen.cursor_y] == "❯\u00a0abc"
         assert screen.cursor_x == 5
-        term.tmux("select-pane", "-t", term.started.pane_id, "-T", "⠹ a | title #{pid}")
-        assert (await term.pane.capture()).title == "⠹ a | title #{pid}"
+        term.tmux("select-pane", "-t", term.started.pane_id, "-T", "⠹ a | title")
+        assert (await term.pane.capture()).title == "⠹ a | title"
 
 
 async def test_an_unknown_pane_is_gone() -> None:

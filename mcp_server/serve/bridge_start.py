@@ -1,0 +1,41 @@
+"""Starting a server from a bridge: detached, and without the identity of the agent that needed it.
+
+Standard library only: this runs in agents' bridges.
+"""
+
+# Without pathlib and contextlib, which cost more to import than this whole program.
+
+import os
+
+NOT_INHERITED = ("PEER_PERSONALITY", "PEER_RUNTIME", "PEER_IDENTITY", "PEERWAKE_CREDENTIAL", "TMUX", "TMUX_PANE")
+
+
+def spawn(command: list[str], home: str, log_path: str) -> None:
+    """Start a server detached from this process, its group and its terminal, without the agent's identity."""
+    environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+    environment["PEERWAKE_HOME"] = home
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    child = os.fork()
+    if child:
+        os.close(log)
+        os.close(nothing)
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        for descriptor, number in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(descriptor, number)
+        os.chdir(top())
+        os.execvpe(command[0], command, environment)
+    except OSError as error:
+        os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def top() -> str:
+    """Return the directory that holds our packages: a clone, or where the wheel is installed."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
