@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -47,9 +48,9 @@ class Caller:
         self._read.close()
         self.socket.close()
 
-    def prepare(self, tool: str, number: int = 1, **arguments: object) -> None:
+    def prepare(self, tool: str, arguments: Mapping[str, object], number: int = 1) -> None:
         """Set the call that `ask` sends from now on."""
-        params = {"name": tool, "arguments": arguments}
+        params = {"name": tool, "arguments": dict(arguments)}
         call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
         self._line = json.dumps(call).encode() + b"\n"
 
@@ -64,7 +65,7 @@ class Caller:
 
     def call(self, tool: str, **arguments: object) -> dict[str, Any]:
         """Call a tool and return its structured result; a refusal fails the benchmark."""
-        self.prepare(tool, **arguments)
+        self.prepare(tool, arguments)
         self.ask()
         result: dict[str, Any] = json.loads(self.answer())["result"]
         assert not result["isError"], result

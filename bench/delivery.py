@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from bench.ground import ground, live_peer, mcp_caller, median_ms, seconds_of, spread
+from bench.ground import Rules, ground, live_peer, mcp_caller, median_ms, seconds_of, spread
 from bench.ledger import Ledger, audit, ids
 from bench.raw import open_pane, paste_to_line
 from bench.rows import Row
@@ -71,7 +71,7 @@ def _transcript(world: World, name: str) -> Path:
 def _burst(count: int) -> list[Row]:
     """Queue a burst behind a turn that lasts until all of it is accepted."""
     busy = 2.0 + count / 500
-    rules = [{"match": "^begin", "busy_seconds": busy}, {}]
+    rules: Rules = [{"match": "^begin", "busy_seconds": busy}, {}]
     with ground() as world, live_peer(world, "alice", rules) as control:
         control.send("alice", "begin", wait_seconds=10)
         began = time.monotonic()
@@ -112,7 +112,7 @@ def _killed(rounds: int) -> list[Row]:
 
 
 def _kill_after(delivered: int, count: int) -> Ledger:
-    rules = [{"match": "^begin", "busy_seconds": 1.0}, {"busy_seconds": 0.05}]
+    rules: Rules = [{"match": "^begin", "busy_seconds": 1.0}, {"busy_seconds": 0.05}]
     with ground() as world:
         with live_peer(world, "alice", rules) as control:
             control.send("alice", "begin", wait_seconds=10)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.callers import Caller
+from bench.rows import number
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.paths import Root
@@ -63,6 +66,11 @@ def mcp_caller(world: World) -> Caller:
     return Caller(str(world.root.server_socket), None)
 
 
+def bare_python(*flags: str) -> None:
+    """Start this Python and let it end at once."""
+    subprocess.run([sys.executable, *flags, "-c", "pass"], check=True)
+
+
 def seconds_of(action: Callable[[], object]) -> float:
     """Return how long one action took."""
     began = time.perf_counter()
@@ -80,4 +88,4 @@ def spread(seconds: Sequence[float]) -> str:
     ordered = sorted(seconds)
     slow = ordered[int(len(ordered) * 0.95)] if len(ordered) >= 20 else ordered[-1]
     word = "p95" if len(ordered) >= 20 else "slowest"
-    return f"{len(ordered)} times, fastest {ordered[0] * 1e3:.1f}, {word} {slow * 1e3:.1f} ms"
+    return f"{len(ordered)} times, fastest {number(ordered[0] * 1e3)}, {word} {number(slow * 1e3)} ms"

@@ -1,7 +1,6 @@
-"""Tool calls through MCP on the unix socket against an empty tool; the start and the memory of the bridge."""
+"""Tool calls through MCP on the unix socket: accepted sends beside an empty tool on the same transport."""
 
 import json
-import os
 import selectors
 import shutil
 import statistics
@@ -13,20 +12,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-import mcp_server.serve.bridge as bridge_module
-from bench.callers import HANDSHAKE, Caller
+from bench.callers import Caller
+from bench.machine import TOP
 from bench.rows import Row
 
-TOP = Path(__file__).parent.parent
-CALLERS = 32
+CALLERS: Final = 32
+BODY: Final = "x" * 200
+SEND: Final = "send_to_peer"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """The sockets of the server under test."""
 
-    home: Path
     send: str
     empty: str
     credential: str
@@ -45,7 +45,7 @@ def server() -> Iterator[Served]:
     try:
         assert process.stdout is not None and process.stdin is not None
         told = json.loads(process.stdout.readline())
-        yield Served(home, told["send"], told["empty"], told["credential"])
+        yield Served(told["send"], told["empty"], told["credential"])
         process.stdin.close()
         process.wait(20)
     finally:
@@ -54,94 +54,56 @@ def server() -> Iterator[Served]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def load(path: str, credential: str, tool: str, callers: int, seconds: float) -> tuple[float, float]:
-    """Return calls per second of `callers` connections, and the median seconds of one call."""
-    with ExitStack() as stack:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Calls per second over all connections, and how long one call took, in seconds."""
+
+    rate: float
+    median: float
+    longest: float
+
+
+def load(path: str, credential: str, tool: str, callers: int, seconds: float) -> Load:
+    """Have each connection call again as soon as it is answered."""
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
         made = [stack.enter_context(Caller(path, credential)) for _ in range(callers)]
-        selector = stack.enter_context(selectors.DefaultSelector())
-        for number, caller in enumerate(made, 1):
-            arguments = {"personality": f"peer{number}", "message": "x" * 200} if tool == "send_to_peer" else {}
-            caller.prepare(tool, number, **arguments)
+        for number, caller in enumerate(made, start=1):
+            arguments = {"personality": f"peer{number}", "message": BODY} if tool == SEND else {}
+            caller.prepare(tool, arguments, number)
             selector.register(caller.socket, selectors.EVENT_READ, caller)
             caller.ask()
-        begun = time.perf_counter()
-        count = 0
-        while (now := time.perf_counter()) - begun < seconds:
+        began, count = time.perf_counter(), 0
+        while (now := time.perf_counter()) - began < seconds:
             for key, _ in selector.select(1.0):
                 line = key.data.answer()
-                assert b'"isError":false' in line or b'"isError"' not in line, line
+                assert b'"result"' in line and b'"isError":true' not in line, line
                 count += 1
                 key.data.ask()
-        return count / (now - begun), statistics.median(one for caller in made for one in caller.seconds)
-
-
-def accepted_sends(served: Served, quick: bool) -> list[Row]:
-    """Sends against an empty tool, taking turns in one run."""
-    seconds, rounds = (0.5, 3) if quick else (2.0, 5)
-    empty, send = [], []
-    for _ in range(rounds):
-        empty.append(load(served.empty, served.credential, "empty", CALLERS, seconds)[0])
-        send.append(load(served.send, served.credential, "send_to_peer", CALLERS, seconds)[0])
-    sends, empties = statistics.median(send), statistics.median(empty)
-    one_rate, one_median = load(served.send, served.credential, "send_to_peer", 1, seconds)
-    return [
-        Row(f"accepted sends, {CALLERS} callers", sends, "/s", "≥ 0.8 ×, ≥ 2,410 /s", sends / empties, "an empty tool"),
-        Row(f"an empty tool, {CALLERS} callers", empties, "/s"),
-        Row("accepted sends, one caller", one_rate, "/s", "≥ 500 /s", note=f"median {one_median * 1000:.2f} ms"),
-    ]
-
-
-def bridge_command(home: Path) -> list[str]:
-    """How an agent's configuration starts the bridge."""
-    return [sys.executable, "-I", "-S", str(Path(bridge_module.__file__)), "--home", str(home), "--no-start"]
-
-
-def bridge_start(served: Served, quick: bool) -> list[Row]:
-    """Process start to the answer of tools/list, its size, and the memory of one bridge."""
-    lines = [*HANDSHAKE, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}]
-    question = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-    environment = os.environ | {"PEERWAKE_CREDENTIAL": served.credential}
-    times: list[float] = []
-    memory: dict[str, float] = {}
-    size = 0
-    for _ in range(5 if quick else 30):
-        begun = time.perf_counter()
-        process = subprocess.Popen(
-            bridge_command(served.home), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-        )
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(question)
-        process.stdin.flush()
-        process.stdout.readline()
-        answer = process.stdout.readline()
-        times.append((time.perf_counter() - begun) * 1000)
-        assert b"send_to_peer" in answer
-        size = len(answer)
-        memory = memory_of(process.pid) or memory
-        process.stdin.close()
-        process.wait(5)
-        process.stdout.close()
-    rows = [
-        Row("stdio start → tools/list", statistics.median(times), "ms", "≤ 30 ms"),
-        Row("tools/list", size, "bytes", "≤ 4,800 bytes"),
-    ]
-    bounds = {"Rss": ("resident", "≤ 12 MiB"), "Pss": ("proportional", "≤ 6 MiB")}
-    return rows + [
-        Row(f"one bridge, {bounds[name][0]}", value, "MiB", bounds[name][1]) for name, value in memory.items()
-    ]
-
-
-def memory_of(pid: int) -> dict[str, float]:
-    """Return resident and proportional MiB, where the kernel tells (Linux)."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return {}
-    found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in text.splitlines()[1:]}
-    return {name: found[name] for name in ("Rss", "Pss")}
+        took = [one for caller in made for one in caller.seconds]
+        return Load(count / (now - began), statistics.median(took), max(took))
 
 
 def run(quick: bool) -> list[Row]:
-    """Measure everything of this module."""
+    """Sends and empty calls take turns; the ratio is the median of the turns' ratios."""
+    seconds, rounds = (0.5, 3) if quick else (2.0, 7)
+    empty: list[Load] = []
+    send: list[Load] = []
     with server() as served:
-        return accepted_sends(served, quick) + bridge_start(served, quick)
+        for _ in range(rounds):
+            empty.append(load(served.empty, served.credential, "empty", CALLERS, seconds))
+            send.append(load(served.send, served.credential, SEND, CALLERS, seconds))
+        one_empty = load(served.empty, served.credential, "empty", 1, seconds)
+        one = load(served.send, served.credential, SEND, 1, seconds)
+    ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
+    spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {rounds} turns"
+    sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
+    rows = [
+        Row("accepted sends, 32 callers", sends, "/s", "≥ 0.8 ×", statistics.median(ratios), "an empty tool", spread),
+        Row("an empty tool, 32 callers", empties, "/s"),
+        Row("longest of these sends", max(each.longest for each in send) * 1e3, "ms"),
+    ]
+    note = f"median {one.median * 1e3:.2f} ms"
+    return [
+        *rows,
+        Row("accepted sends, one caller", one.rate, "/s", "≥ 500", one.rate / one_empty.rate, "an empty tool", note),
+    ]

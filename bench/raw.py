@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
 
 POLL_SECONDS: Final = 0.0005
-LINE_SECONDS: Final = 30.0
+POLL_MOST_SECONDS: Final = 60.0
 
 
 def open_pane(socket: Path, session: str, server: ProcessId, pane_id: str) -> Pane:
@@ -41,11 +42,22 @@ class Tail:
             return False
 
 
+async def poll(question: Callable[[], Awaitable[bool]], nap: float = POLL_SECONDS) -> None:
+    """Return as soon as the answer is yes; raises TimeoutError."""
+    with anyio.fail_after(POLL_MOST_SECONDS):
+        while True:
+            if await question():
+                return
+            await anyio.sleep(nap)
+
+
 async def wait_for(tail: Tail, needle: bytes) -> None:
     """Return when the line is written; raises TimeoutError."""
-    with anyio.fail_after(LINE_SECONDS):
-        while not tail.has(needle):
-            await anyio.sleep(POLL_SECONDS)
+
+    async def is_there() -> bool:
+        return tail.has(needle)
+
+    await poll(is_there)
 
 
 async def paste_to_line(pane: Pane, path: Path) -> float:

@@ -1,16 +1,23 @@
 """Which session a process belongs to: by its ancestors, whatever it claims."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions, SessionUnreadable
 from transport.errors import PeerwakeError
-from transport.identity import Identity
-from transport.process import ProcessId, ancestry
+from transport.identity import Identity, parse_identity
+from transport.paths import Root
+from transport.process import ProcessId, ancestry, identify, parent
 from transport.profile import load_profile
 from transport.registry import Registry
+from transport.tmux.listener import listener
 
+TRIES: Final = 5
 Known = Callable[[], Iterable[tuple[Identity, ProcessId]]]
 
 
@@ -27,9 +34,28 @@ def recorded(sessions: Sessions) -> list[tuple[Identity, ProcessId]]:
     return found
 
 
+def listening(root: Root, besides: Collection[Identity] = ()) -> list[tuple[Identity, ProcessId]]:
+    """Return the tmux servers that listen below a root, whatever the records say, except those `besides`.
+
+    A session is known by its socket before its record is complete, and also when that is damaged or lost.
+    """
+    try:
+        names = os.listdir(root.run / "tmux")
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        with suppress(PeerwakeError):
+            identity = parse_identity(name.removesuffix(".sock"))
+            server = None if identity in besides else listener(root.tmux_socket(identity))
+            if server is not None:
+                found.append((identity, server))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Attributes processes and directories to peers.
+    """Attributes processes and directories to peers; `others` is asked about who is not among the known.
 
     tmux servers are child subreapers on Linux, so whatever a session starts stays below its server
     however it detaches; elsewhere a daemon that leaves its parent escapes (docs/security.md).
@@ -37,14 +63,20 @@ class Attribution:
 
     known: Known
     registry: Registry
+    others: Known = list
 
     def of_process(self, pid: int) -> Identity | None:
-        """Return the session that `pid` descends from, None outside every session."""
-        servers = {process.pid: (identity, process) for identity, process in self.known()}
-        for ancestor in ancestry(pid):
-            found = servers.get(ancestor)
-            if found is not None and found[1].is_alive():
-                return found[0]
+        """Return the session that `pid` descends from, None outside every session.
+
+        Raises NotAllowed for a process that is gone: whose it was cannot be told any more.
+        """
+        line = _line(pid)
+        for source in (self.known, self.others):
+            servers = {process.pid: (identity, process) for identity, process in source()}
+            for ancestor in line:
+                found = servers.get(ancestor)
+                if found is not None and found[1].is_alive():
+                    return found[0]
         return None
 
     def of_directory(self, directory: Path) -> Identity | None:
@@ -61,3 +93,15 @@ class Attribution:
                 return None
             return Identity(known.default_runtime, known.name)
         return None
+
+
+def _line(pid: int) -> list[int]:
+    """Return a process and all its ancestors; raises NotAllowed when one of them is gone, again and again."""
+    if pid == 1:
+        return []
+    for _ in range(TRIES):
+        line = list(ancestry(pid))
+        # A line that was cut short by the end of a process does not reach the top.
+        if line and (parent(line[-1]) or 0) <= 1 and identify(line[-1]) is not None:
+            return line
+    raise NotAllowed("the process that asks has ended, so whose it was cannot be told; ask from one that stays")

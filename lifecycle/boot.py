@@ -65,6 +65,7 @@ class Booter:
         seen: tuple[str, ...] = ()
         since = started
         planned: _Planned | None = None
+        lag: float | None = None
         polls = iter(POLL)
         while True:
             screen = await self._look()
@@ -78,7 +79,8 @@ class Booter:
                 return self._end(BootEnd.DIED, reading.excerpt)
             planned = self._plan("\n".join(screen.lines), planned, now)
             if planned is not None:
-                if now - planned.since >= self._settle(planned, started):
+                lag = now - started if lag is None else lag
+                if now - planned.since >= self._settle(planned, lag):
                     await self._press(planned, screen)
                     planned = None
             elif await self._is_ready(reading, now - since):
@@ -109,10 +111,10 @@ class Booter:
                 return planned if is_same else _Planned(dialog, step, now)
         return None
 
-    def _settle(self, planned: _Planned, started: float) -> float:
-        """Return how long a step must stay the same; a client that came up slowly also draws slowly."""
+    def _settle(self, planned: _Planned, lag: float) -> float:
+        """Return how long a step must stay the same; a client that was slow to show its first dialog draws slowly."""
         seconds = planned.dialog.settle_seconds
-        return max(seconds, min(planned.since - started, seconds * SLOWEST_SETTLE))
+        return max(seconds, min(lag, seconds * SLOWEST_SETTLE))
 
     async def _press(self, planned: _Planned, screen: Screen) -> None:
         dialog, step = planned.dialog, planned.step
@@ -138,8 +140,10 @@ class Booter:
             return False
         status = await anyio.to_thread.run_sync(self.reader.status, self.facts)
         match status:
-            case ScreenState.READY | ScreenState.BUSY:
+            case ScreenState.READY:
                 return steady >= STEADY_SECONDS
+            case ScreenState.BUSY:
+                return self.runtime.takes_input_while_busy and steady >= STEADY_SECONDS
             case None:
                 patient = self.reader.has_status
                 return steady >= (STEADY_WITHOUT_STATUS_SECONDS if patient else STEADY_SECONDS)

@@ -1,9 +1,14 @@
 """Runs of deaths: when an identity dies again and again, waking it must stop."""
 
+import math
+from typing import Final
+
 from transport.clock import Clock
-from transport.files import write_atomic
+from transport.files import read_regular, write_atomic
 from transport.identity import Identity
 from transport.paths import Root
+
+FILE_BYTES: Final = 1 << 16
 
 
 class Crashes:
@@ -17,12 +22,12 @@ class Crashes:
 
     def _recent(self, identity: Identity) -> list[float]:
         try:
-            lines = self._root.flag(identity, "deaths").read_text("utf-8", "replace").split()
+            data, _ = read_regular(self._root.flag(identity, "deaths"), limit=FILE_BYTES)
         except OSError:
             return []
         now = self._clock.wall()
-        times = [float(line) for line in lines[-20:] if line.replace(".", "", 1).isdigit()]
-        return [at for at in times if now - self._window <= at <= now]
+        times = map(_seconds, data.decode("utf-8", "replace").split())
+        return [at for at in times if now - self._window <= at <= now][-self._count :]
 
     def record(self, identity: Identity) -> bool:
         """Record a death now; tells whether this is a crash loop."""
@@ -33,3 +38,10 @@ class Crashes:
     def forget(self, identity: Identity) -> None:
         """Forget the deaths of an identity: an operator started it, or it came up well."""
         self._root.flag(identity, "deaths").unlink(missing_ok=True)
+
+
+def _seconds(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return math.nan

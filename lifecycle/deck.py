@@ -6,9 +6,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from lifecycle.board import Board
-from lifecycle.crashes import Crashes
+from lifecycle.deaths import Deaths
 from lifecycle.flags import Flags
-from lifecycle.initial import InitialPrompt
 from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session, Sessions
@@ -36,17 +35,17 @@ class Deck:
     waker: Waker
     settler: Settler
     flags: Flags
-    crashes: Crashes
     clock: Clock
     limits: Limits
-    initial: InitialPrompt
+    deaths: Deaths
 
     async def text(self, session: Session, message: Message) -> str:
         """Return the envelope of a message; a long body is put into a file first. Raises OSError."""
         runtime = self.waker.table.get(session.identity.runtime)
         inbox = Path(session.cwd) / ".peerwake" / "inbox"
         limit = runtime.inline_bytes or self.limits.inline_bytes
-        body_file = await anyio.to_thread.run_sync(place_body, message, inbox, limit)
+        is_long = len(message.body.encode()) > limit
+        body_file = await anyio.to_thread.run_sync(place_body, message, inbox, limit) if is_long else None
         return render(message, intelligence=self._intelligence(message.sender), body_file=body_file)
 
     def _intelligence(self, sender: Identity) -> Intelligence:

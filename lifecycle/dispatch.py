@@ -1,6 +1,7 @@
 """Send: resolve, refuse or accept durably, and answer with the evidence there is."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import anyio
@@ -51,13 +52,18 @@ class Dispatcher:
         self.resolver.refuse_unwakeable(recipient)
         self.rate.take(sender)
         message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
-        with self.board.watch(message.id, recipient) as watch:
-            accepted = await self.spool.enqueue(message, cap=self.limits.queue_cap, hop_limit=self.limits.hop_limit)
-            self.kick(recipient)
-            self.board.sent(sender)
+        with ExitStack() as watches:
+            watch = watches.enter_context(self.board.watch(message.id, recipient))
+            # A sender that goes away in between must not leave a message that nobody was told of.
+            with anyio.CancelScope(shield=True):
+                accepted = await self.spool.enqueue(message, cap=self.limits.queue_cap, hop_limit=self.limits.hop_limit)
+                self.kick(recipient)
+                self.board.sent(sender)
             if accepted.duplicate:
-                watch.message_id = accepted.message.id
+                first = accepted.message
+                watch = watches.enter_context(self.board.watch(first.id, first.recipient))
                 await self._catch_up(watch)
+                profile = self.resolver.registry.get(first.recipient.personality) or profile
             if wait > 0:
                 await self._await_receipt(watch, accepted, profile, wait, request.wait_seconds is not None, progress)
             return self._result(accepted, profile, watch)

@@ -3,15 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-import anyio
 import anyio.to_thread
 
 from lifecycle.deck import Deck, Progress
 from lifecycle.flags import Flag
-from lifecycle.requests import CrashLooping, PeerStopped, UnknownPeer
+from lifecycle.poke import Poke
+from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from transport.delivery import HandOver
+from transport.errors import InvalidInput
 from transport.files import LockHeld
 from transport.identity import Identity
 from transport.process import DeadlinePassed
@@ -19,8 +20,9 @@ from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 from transport.vocabulary import Hold, Receipt, Stage
 
-LOOK_AGAIN: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
+LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
 CONSUMPTION_POLL_SECONDS: Final = 0.2
+UNKNOWN_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -29,48 +31,48 @@ class Drain:
 
     deck: Deck
     identity: Identity
-    poked: anyio.Event = field(default_factory=anyio.Event)
+    news: Poke = field(init=False)
     unknown_since: float | None = None
+    is_unsettled: bool = True
+
+    def __post_init__(self) -> None:
+        self.news = Poke(self.deck.clock)
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
-        self.poked.set()
+        self.news.set()
 
     async def run(self) -> None:
         """Deliver until the queue is empty or the identity may not be woken."""
+        self.is_unsettled = True
         try:
-            await self._recover()
             while await self._step():
                 pass
         finally:
             self.deck.board.clear(self.identity)
 
-    async def _pause(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self.poked.wait()
-        if self.poked.is_set():
-            self.poked = anyio.Event()
-
     async def _step(self) -> bool:
         """Do one thing; False when there is nothing more to do for now."""
         deck, now = self.deck, self.deck.clock.wall()
+        if self.is_unsettled:
+            await self._recover()
+            return True
         due = await deck.spool.next_due(self.identity)
         if due is None:
             return False
         if due > now:
             deck.board.update(self.identity, hold=Hold.BACKOFF)
-            await self._pause(due - now)
+            await self.news.pause(due - now)
             return True
         try:
             session = await self._session()
-        except (PeerStopped, CrashLooping, UnknownPeer):
+        except (PeerStopped, CrashLooping):
             return False
-        except WakeFailed as error:
+        except (UnknownPeer, UndeclaredRuntime, WakeFailed) as error:
             await self._wake_failed(str(error))
             return True
-        if session is None:
-            return True
-        await self._deliver_head(session)
+        if session is not None:
+            await self._deliver_head(session)
         return True
 
     async def _session(self) -> Session | None:
@@ -79,36 +81,33 @@ class Drain:
         try:
             deck.resolver.refuse_unwakeable(self.identity)
             live = await anyio.to_thread.run_sync(deck.sessions.live, self.identity)
-            if live is not None and live.is_ready:
+            if live is not None and live.takes_messages:
                 return live
             if live is None or not deck.board.status(self.identity).hold:
                 deck.board.update(self.identity, hold=Hold.WAKING, is_booting=True)
             session, is_new = await deck.waker.wake(self.identity)
         except SessionBlocked as blocked:
-            deck.board.update(self.identity, hold=Hold.BLOCKED, detail=str(blocked), is_booting=False)
-            await self._pause(1.0)
+            await self._pause_for(Hold.BLOCKED, str(blocked))
             return None
-        except (AlreadyWaking, TmuxUnknown, SessionUnreadable, DeadlinePassed) as error:
-            deck.board.update(self.identity, hold=Hold.UNKNOWN, detail=str(error), is_booting=False)
-            await self._pause(1.0)
+        except (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld) as error:
+            await self._pause_for(Hold.UNKNOWN, str(error))
             return None
         except TmuxGone as error:
             raise WakeFailed(f"the session died while it started: {error}") from error
         deck.board.update(self.identity, hold=None, detail=None, is_booting=False)
         if is_new:
             deck.board.woke(self.identity)
-            await deck.initial.hand_over(session)
         return session
+
+    async def _pause_for(self, hold: Hold, detail: str) -> None:
+        self.deck.board.update(self.identity, hold=hold, detail=detail, is_booting=False, is_handing_over=False)
+        await self.news.pause(UNKNOWN_SECONDS)
 
     async def _wake_failed(self, reason: str) -> None:
         deck = self.deck
-        looping = await anyio.to_thread.run_sync(deck.crashes.record, self.identity)
         lease = await deck.spool.lease(self.identity, "no-session", deck.clock.wall())
         if lease is not None:
             await deck.settler.failed(lease, f"waking failed: {reason}")
-        if looping:
-            await anyio.to_thread.run_sync(deck.flags.set, self.identity, Flag.FAILED, reason[:300])
-            deck.board.update(self.identity, hold=Hold.CRASH_LOOPING, detail=reason)
 
     async def _deliver_head(self, session: Session) -> None:
         """Wait until the session can take a message, then lease the head and hand it over."""
@@ -120,7 +119,7 @@ class Drain:
                 return
             lease = await deck.spool.lease(self.identity, session.fence, deck.clock.wall())
             if lease is None:
-                await self._pause(LOOK_AGAIN[0])
+                await self.news.pause(LOOK_AGAIN[0])
                 return
             self.unknown_since = None
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)
@@ -128,7 +127,7 @@ class Drain:
         except (TmuxUnknown, TmuxRefused, LockHeld) as error:
             await self._held(Hold.UNKNOWN, str(error))
         except TmuxGone:
-            await self._pause(LOOK_AGAIN[1])
+            await self.news.pause(LOOK_AGAIN[1])
 
     async def _held(self, hold: Hold, detail: str | None) -> None:
         """Say what holds the head back, and wait before the next look; what stays unknown is blocked."""
@@ -140,7 +139,7 @@ class Drain:
         status = deck.board.status(self.identity)
         again = LOOK_AGAIN[0] if status.hold is not hold else LOOK_AGAIN[2]
         deck.board.update(self.identity, hold=hold, detail=detail, is_handing_over=False)
-        await self._pause(again)
+        await self.news.pause(again)
 
     async def hand_over(self, session: Session, lease: Lease) -> None:
         """Hand a leased message over from the stage it reached, until it is settled or nothing of it was typed."""
@@ -160,10 +159,10 @@ class Drain:
                 await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
         except TmuxGone:
             await self.after_death(session, lease)
-        except (TmuxUnknown, TmuxRefused, LockHeld) as error:
-            await self._unsettled(session, lease, str(error))
-        except OSError as error:
-            await deck.settler.failed(lease, f"the body could not be written for the recipient: {error}")
+        except InvalidInput as error:
+            await self._untypeable(session, lease, error)
+        except (TmuxUnknown, TmuxRefused, LockHeld, OSError) as error:
+            await self._unsettled(lease, progress.stage, str(error))
 
     async def _outcome(self, session: Session, lease: Lease, outcome: HandOver) -> None:
         match outcome.receipt:
@@ -181,62 +180,93 @@ class Drain:
         """Give a message up that was typed again and again, or too long ago, without a receipt."""
         deck = self.deck
         runtime = deck.waker.table.get(self.identity.runtime)
-        is_old = deck.clock.wall() - lease.message.accepted_at > deck.limits.message_ttl_seconds
-        if tries < (runtime.attempts or deck.limits.attempts) and not is_old:
+        if tries < (runtime.attempts or deck.limits.attempts) and not self._is_old(lease):
             return False
         await deck.settler.bury(lease, f"{runtime.no_receipt} ({outcome.evidence})")
         return True
 
     async def await_consumed(self, session: Session, lease: Lease) -> None:
-        """Wait as long as the session lives: the client holds the message in its own queue."""
+        """Wait while the client holds the message in its own queue; an idle client has dropped it."""
         deck = self.deck
         deck.board.update(self.identity, hold=Hold.BUSY, is_handing_over=False)
+        idle_since: float | None = None
         while True:
-            receipt = await deck.terminals.find(session, lease.message.id)
-            if receipt is Receipt.CONSUMED:
+            if await deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
                 await deck.settler.consumed(lease, "transcript")
                 return
             if not session.is_alive():
                 await self.after_death(session, lease)
                 return
-            await self._pause(CONSUMPTION_POLL_SECONDS)
+            now = deck.clock.monotonic()
+            idle_since = (idle_since or now) if await deck.terminals.is_idle(session) else None
+            if idle_since is not None and now - idle_since >= deck.limits.receipt_seconds:
+                await deck.settler.failed(lease, "the client took the message into its queue and dropped it there")
+                return
+            await self.news.pause(CONSUMPTION_POLL_SECONDS)
 
     async def after_death(self, session: Session, lease: Lease) -> None:
         """Settle a lease whose session is gone: taken, if its transcript says so, else back to the head."""
         deck = self.deck
-        if await deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
+        try:
+            receipt = await deck.terminals.find(session, lease.message.id)
+        except OSError as error:
+            await self._unsettled(lease, Stage.PASTING, f"the transcript cannot be read: {error}")
+            return
+        if receipt is Receipt.CONSUMED:
             await deck.settler.consumed(lease, "transcript, after the session's death")
         elif deck.flags.is_set(self.identity, Flag.STOPPED):
             await deck.settler.returned(lease, Hold.STOPPED)
         else:
             await deck.settler.failed(lease, "the session died before the message was taken")
+        if not session.is_alive():
+            await deck.terminals.forget(session)
 
-    async def _unsettled(self, session: Session, lease: Lease, why: str) -> None:
-        """The terminal gave no answer in the middle of a hand-over: keep the lease and look again."""
-        self.deck.board.update(self.identity, hold=Hold.UNKNOWN, detail=why, is_handing_over=False)
-        await self._pause(1.0)
-        if session.is_alive():
-            await self._recover()
+    async def _untypeable(self, session: Session, lease: Lease, error: InvalidInput) -> None:
+        """No attempt will ever get this text into a terminal."""
+        if await self.deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
+            await self.deck.settler.consumed(lease, "transcript")
         else:
-            await self.after_death(session, lease)
+            await self.deck.settler.bury(lease, f"it cannot be typed: {error}")
+
+    async def _unsettled(self, lease: Lease, stage: Stage, why: str) -> None:
+        """There was no answer in the middle of a hand-over: what may have been typed stays leased, for a day."""
+        if stage is Stage.HELD:
+            await self.deck.settler.returned(lease, Hold.UNKNOWN)
+        elif self._is_old(lease):
+            await self.deck.settler.bury(lease, why)
+        else:
+            self.is_unsettled = True
+        await self._pause_for(Hold.UNKNOWN, why)
+
+    def _is_old(self, lease: Lease) -> bool:
+        return self.deck.clock.wall() - lease.leased_at > self.deck.limits.message_ttl_seconds
 
     async def _recover(self) -> None:
         """Settle the lease that this or an earlier server left behind."""
         deck = self.deck
-        while (lease := await deck.spool.leased(self.identity)) is not None:
-            if lease.stage is Stage.HELD:
-                await deck.settler.returned(lease, Hold.UNKNOWN)
-                return
-            try:
-                session = await anyio.to_thread.run_sync(deck.sessions.last, self.identity)
-            except SessionUnreadable as error:
-                deck.board.update(self.identity, hold=Hold.UNKNOWN, detail=str(error))
-                await self._pause(1.0)
-                continue
-            if session is None or session.fence != lease.fence:
-                await deck.settler.failed(lease, "the session died before the message was taken")
-            elif not session.is_alive():
-                await self.after_death(session, lease)
-            else:
-                await self.hand_over(session, lease)
-                return
+        self.is_unsettled = False
+        lease = await deck.spool.leased(self.identity)
+        if lease is None:
+            return
+        if lease.stage is Stage.HELD:
+            await deck.settler.returned(lease, Hold.UNKNOWN)
+            return
+        try:
+            session = await anyio.to_thread.run_sync(self._session_of, lease)
+        except SessionUnreadable as error:
+            self.is_unsettled = True
+            await self._pause_for(Hold.UNKNOWN, str(error))
+            return
+        if session is None:
+            await deck.settler.failed(lease, "the session died before the message was taken")
+        elif not session.is_alive():
+            await self.after_death(session, lease)
+        else:
+            await self.hand_over(session, lease)
+
+    def _session_of(self, lease: Lease) -> Session | None:
+        """Return the session that a message was handed to, also if that was as a task of its own."""
+        last = self.deck.sessions.last(self.identity)
+        if last is not None and last.task == lease.message.id:
+            return last
+        return self.deck.sessions.find(self.identity, lease.fence)

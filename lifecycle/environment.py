@@ -9,10 +9,12 @@ from typing import Final
 
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from transport.errors import PeerwakeError
+from transport.files import read_regular
 from transport.identity import Identity
 from transport.paths import Root
 
 LINE: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+FILE_BYTES: Final = 1 << 16
 OURS: Final = ("PEER_", "PEERWAKE_", "TMUX")
 
 
@@ -32,16 +34,14 @@ def read_launch_env(path: Path) -> dict[str, str]:
     Raises LaunchEnvInvalid: not ours, writable by others, or a line that cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        data, status = read_regular(path, follow=False, limit=FILE_BYTES)
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise LaunchEnvInvalid(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-        status = os.fstat(file.fileno())
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise LaunchEnvInvalid(f"{path} can be written by somebody else; run: chmod 600 {path}")
-        lines = file.read(1 << 16).splitlines()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LaunchEnvInvalid(f"{path} can be written by somebody else; run: chmod 600 {path}")
+    lines = data.decode("utf-8", "replace").split("\n")
     return dict(_variable(path, number, line) for number, line in enumerate(lines, 1) if _is_meant(line))
 
 
@@ -54,6 +54,8 @@ def _variable(path: Path, number: int, line: str) -> tuple[str, str]:
     if found is None:
         raise LaunchEnvInvalid(f"{path}:{number}: not NAME=value")
     name, value = found[1], found[2].strip()
+    if "\0" in value:
+        raise LaunchEnvInvalid(f"{path}:{number}: the value of {name} holds NUL, which no variable can; remove it")
     if name.startswith(OURS):
         raise LaunchEnvInvalid(f"{path}:{number}: {name} is set by peerwake; remove the line")
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":

@@ -1,10 +1,23 @@
 """Flag files: one fact about one identity, set and read by any process of the host."""
 
+import os
 from enum import StrEnum
+from typing import Final
 
-from transport.files import sync_directory, write_atomic
+from transport.errors import PeerwakeError
+from transport.files import read_regular, sync_directory, write_atomic
 from transport.identity import Identity
+from transport.message import CONTROLS
 from transport.paths import Root
+
+TEXT_BYTES: Final = 1 << 16
+SHOWN: Final = 500
+
+
+class FlagUnusable(PeerwakeError):
+    """A flag could not be set or cleared; the user mends what the text names and repeats."""
+
+    code = "flag-unusable"
 
 
 class Flag(StrEnum):
@@ -21,27 +34,36 @@ class Flags:
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self._prefix = f"{root.state}{os.sep}"
 
     def is_set(self, identity: Identity, flag: Flag) -> bool:
         """Tell whether the flag file exists, whatever it contains."""
-        return self._root.flag(identity, flag).exists()
+        return os.path.lexists(f"{self._prefix}{identity}.{flag}")  # asked twice for each message
 
     def text(self, identity: Identity, flag: Flag) -> str:
-        """Return the explanation in a flag file, empty when there is none or it is unreadable."""
+        """Return the explanation in a flag file as one plain line, empty when there is none or it is unreadable."""
         try:
-            return self._root.flag(identity, flag).read_text("utf-8", "replace")[:500].strip()
+            data, _ = read_regular(self._root.flag(identity, flag), limit=TEXT_BYTES)
         except OSError:
             return ""
+        return " ".join(CONTROLS.sub(" ", data.decode("utf-8", "replace")).split())[:SHOWN]
 
     def set(self, identity: Identity, flag: Flag, text: str = "") -> None:
-        """Set a flag durably."""
-        write_atomic(self._root.flag(identity, flag), text + "\n")
+        """Set a flag durably; raises FlagUnusable."""
+        path = self._root.flag(identity, flag)
+        try:
+            write_atomic(path, f"{text}\n".encode("utf-8", "replace"))
+        except OSError as error:
+            raise FlagUnusable(f"{path} cannot be written: {error.strerror}; mend that and repeat") from error
 
     def clear(self, identity: Identity, flag: Flag) -> bool:
-        """Clear a flag durably; tells whether it was set."""
+        """Clear a flag durably; tells whether it was set. Raises FlagUnusable."""
+        path = self._root.flag(identity, flag)
         try:
-            self._root.flag(identity, flag).unlink()
+            path.unlink()
+            sync_directory(self._root.state)
         except FileNotFoundError:
             return False
-        sync_directory(self._root.state)
+        except OSError as error:
+            raise FlagUnusable(f"{path} cannot be removed: {error.strerror}; remove it and repeat") from error
         return True

@@ -82,7 +82,7 @@ class Launcher:
             try:
                 started: Started = await start(spec, START_SECONDS)
             except BaseException:
-                self.sessions.remove(identity)
+                await anyio.to_thread.run_sync(self.sessions.discard, session)
                 raise
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -22,7 +23,8 @@ def operator_environment(root: Root, environment: Mapping[str, str]) -> dict[str
     path = root.state / FILE
     if "PEER_IDENTITY" not in environment:
         common = {name: value for name, value in environment.items() if _is_common(name)}
-        write_atomic(path, json.dumps(common, indent=1) + "\n")
+        with suppress(OSError):  # a full disk costs only servers started from a session
+            write_atomic(path, json.dumps(common, indent=1) + "\n")
         return dict(environment)
     try:
         kept = {str(name): str(value) for name, value in json.loads(path.read_text("utf-8")).items()}

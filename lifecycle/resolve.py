@@ -39,12 +39,20 @@ class Resolver:
 
     def identity(self, name: str, runtime: str | None) -> tuple[Profile, Identity]:
         """Return the presence that `name` means: the runtime asked for, else the default one."""
+        profile = self.profile(name) if runtime is None else self._declared(name, runtime)
+        return profile, Identity(runtime or profile.default_runtime, name)
+
+    def declared(self, identity: Identity) -> Profile:
+        """Return the profile of an identity; raises UnknownPeer or UndeclaredRuntime if there is none any more."""
+        return self._declared(identity.personality, identity.runtime)
+
+    def _declared(self, name: str, runtime: str) -> Profile:
         profile = self.profile(name)
-        if runtime is not None and runtime not in profile.runtimes:
+        if runtime not in profile.runtimes:
             near = difflib.get_close_matches(runtime, profile.runtimes, 1)
             asked = f"{name} does not declare the runtime {runtime!r:.40}"
             raise UndeclaredRuntime(f"{asked}; it has {', '.join(near or profile.runtimes)}")
-        return profile, Identity(runtime or profile.default_runtime, name)
+        return profile
 
     def unwakeable(self, identity: Identity) -> Hold | None:
         """Return why nobody may wake this identity, None when one may."""

@@ -2,15 +2,23 @@
 
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from lifecycle.states import Mode
 from transport.errors import PeerwakeError
-from transport.files import sync_directory, write_atomic
+from transport.files import read_regular, sync_directory, write_atomic
+from transport.files import replace as replace_file
 from transport.identity import Identity, parse_identity
 from transport.paths import Root
 from transport.process import ProcessId
+
+RECORD_BYTES: Final = 1 << 16
+TEXTS: Final = ("host", "tenant_id", "cwd", "fence", "session_id", "pane_id")
+OPTIONAL_TEXTS: Final = ("session_ref", "task")
+SWITCHES: Final = ("is_ready", "is_closing")
 
 
 class SessionUnreadable(PeerwakeError):
@@ -25,7 +33,8 @@ class Session:
 
     `woke_at` is wall seconds, `fence` a token no other session ever had, `session_id` the name we
     gave the client's conversation, `session_ref` the client's own where it chooses one; `client_env`
-    are the variables that tell where the client keeps its files.
+    are the variables that tell where the client keeps its files. `task` is the message that an ephemeral
+    worker was started for, `is_closing` the intent to end it: who finds that ends it.
     """
 
     identity: Identity
@@ -41,12 +50,18 @@ class Session:
     pane: ProcessId | None = None
     pane_id: str = ""
     is_ready: bool = False
+    is_closing: bool = False
     task: str | None = None
     client_env: dict[str, str] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
         """Tell whether exactly the tmux server we started is still running."""
         return self.tmux is not None and self.tmux.is_alive()
+
+    @property
+    def takes_messages(self) -> bool:
+        """Tell whether it came up and nobody has begun to end it."""
+        return self.is_ready and not self.is_closing
 
 
 def _process(value: dict[str, object] | None) -> ProcessId | None:
@@ -66,32 +81,54 @@ def parse(text: str) -> Session:
             raise SessionUnreadable("the record was written by another version of peerwake; upgrade, or stop the peer")
         data["identity"] = parse_identity(data["identity"])
         data["mode"] = Mode(data["mode"])
+        data["woke_at"] = float(data["woke_at"])
         data["tmux"] = _process(data["tmux"])
         data["pane"] = _process(data["pane"])
-        return Session(**data)
+        session = Session(**data)
     except SessionUnreadable:
         raise
-    except (PeerwakeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (PeerwakeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SessionUnreadable(f"the record is damaged ({type(error).__name__}: {error})") from error
+    if problem := _mistyped(session):
+        raise SessionUnreadable(f"the record is damaged ({problem} is not what it should be)")
+    return session
+
+
+def _mistyped(session: Session) -> str | None:
+    """Return the first field whose value has another type than it should, None if all are well."""
+    kinds: dict[str, type | tuple[type, ...]] = dict.fromkeys(TEXTS, str)
+    kinds |= dict.fromkeys(OPTIONAL_TEXTS, (str, type(None))) | dict.fromkeys(SWITCHES, bool)
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(session, name), kind)]
+    pairs = session.client_env.items() if isinstance(session.client_env, dict) else [(None, None)]
+    if not all(isinstance(name, str) and isinstance(value, str) for name, value in pairs):
+        wrong.append("client_env")
+    return wrong[0] if wrong else None
 
 
 class Sessions:
-    """The session records of one root."""
+    """The session records of one root; one process writes them, safe between its threads."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
+        self._mutex = threading.Lock()
 
     def path(self, identity: Identity) -> Path:
         return self._root.flag(identity, "session")
 
     def save(self, session: Session) -> Session:
         """Write a record durably; returns the session for chaining."""
-        write_atomic(self.path(session.identity), dump(session))
+        with self._mutex:
+            write_atomic(self.path(session.identity), dump(session))
         return session
 
     def update(self, session: Session, **changes: object) -> Session:
-        """Write a changed record durably; returns the changed session."""
-        return self.save(replace(session, **changes))  # type: ignore[arg-type]
+        """Change a record as it is now, durably; one that was retired meanwhile stays so. Returns the session."""
+        with self._mutex:
+            current = self._current(session)
+            changed: Session = replace(current or session, **changes)  # type: ignore[arg-type]
+            if current is not None:
+                write_atomic(self.path(session.identity), dump(changed))
+        return changed
 
     def load(self, identity: Identity) -> Session | None:
         """Return the record of an identity, None if there is none; raises SessionUnreadable."""
@@ -99,19 +136,16 @@ class Sessions:
 
     def _load(self, identity: Identity, path: Path) -> Session | None:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            data, _ = read_regular(path, follow=False, limit=RECORD_BYTES)
+            session = parse(data.decode("utf-8", "replace"))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SessionUnreadable(f"{path}: {error.strerror}") from error
-        with os.fdopen(descriptor, "rb") as file:
-            text = file.read(1 << 16).decode("utf-8", "replace")
-        try:
-            session = parse(text)
+            raise SessionUnreadable(_hint(path, identity, error.strerror)) from error
         except SessionUnreadable as error:
-            raise SessionUnreadable(f"{path}: {error}") from error
+            raise SessionUnreadable(_hint(path, identity, error)) from error
         if session.identity != identity:
-            raise SessionUnreadable(f"{path}: the record is of {session.identity}")
+            raise SessionUnreadable(_hint(path, identity, f"the record is of {session.identity}"))
         return session
 
     def live(self, identity: Identity) -> Session | None:
@@ -123,13 +157,49 @@ class Sessions:
         """Return the current record or, without one, that of the last session; raises SessionUnreadable."""
         return self.load(identity) or self._load(identity, self._root.flag(identity, "last"))
 
-    def retire(self, session: Session) -> None:
-        """Keep the record of a session that is over as the identity's last one."""
-        write_atomic(self._root.flag(session.identity, "last"), dump(session))
-        self.remove(session.identity)
+    def find(self, identity: Identity, fence: str) -> Session | None:
+        """Return the current or the last session if it has this fence; raises SessionUnreadable."""
+        for path in (self.path(identity), self._root.flag(identity, "last")):
+            session = self._load(identity, path)
+            if session is not None and session.fence == fence:
+                return session
+        return None
 
-    def remove(self, identity: Identity) -> None:
-        """Remove a record durably."""
+    def retire(self, session: Session) -> bool:
+        """Keep the record of a session that is over as the last one; False if that was done already."""
+        with self._mutex:
+            if self._current(session) is None:
+                return False
+            write_atomic(self._root.flag(session.identity, "last"), dump(session))
+            self._unlink(session.identity)
+            return True
+
+    def discard(self, session: Session) -> None:
+        """Remove the record of a session that never was."""
+        with self._mutex:
+            if self._current(session) is not None:
+                self._unlink(session.identity)
+
+    def set_aside(self, identity: Identity) -> Path | None:
+        """Move a record out of the way, for people to look at; returns where it is now."""
+        aside = self._root.flag(identity, "damaged")
+        with self._mutex:
+            try:
+                replace_file(self.path(identity), aside)
+            except FileNotFoundError:
+                return None
+            sync_directory(self._root.state)
+        return aside
+
+    def _current(self, session: Session) -> Session | None:
+        """Return the record as it is now, None if it is not of this session any more."""
+        try:
+            current = self.load(session.identity)
+        except SessionUnreadable:
+            return None
+        return current if current is not None and current.fence == session.fence else None
+
+    def _unlink(self, identity: Identity) -> None:
         self.path(identity).unlink(missing_ok=True)
         sync_directory(self._root.state)
 
@@ -144,3 +214,7 @@ class Sessions:
                 except PeerwakeError:
                     continue
         return sorted(found)
+
+
+def _hint(path: Path, identity: Identity, problem: object) -> str:
+    return f"{path}: {problem}; what runs there is ended by: peerwake stop {identity.personality}"

@@ -42,7 +42,7 @@ class Settler:
 
         Returns the pause in seconds, None when the message was given up.
         """
-        message, now = lease.message, self.clock.wall()
+        message, now, reason = lease.message, self.clock.wall(), _storable(reason)
         if lease.attempts + 1 >= (attempts or self.limits.attempts):
             await self.bury(lease, reason)
             return None
@@ -55,7 +55,7 @@ class Settler:
 
     async def bury(self, lease: Lease, reason: str) -> None:
         """Make a message a dead letter; its sender gets a notice."""
-        self.buried(await self.spool.bury(lease.message.id, reason, self.clock.wall(), fence=lease.fence))
+        self.buried(await self.spool.bury(lease.message.id, _storable(reason), self.clock.wall(), fence=lease.fence))
 
     def buried(self, dead: Buried) -> None:
         """Log a dead letter, tell who waits for it, and see that its notice is delivered."""
@@ -66,3 +66,8 @@ class Settler:
         self.board.settle(message.recipient, message.id, MessageState.DEAD, dead.reason)
         if dead.notice is not None:
             self.kick(dead.notice.recipient)
+
+
+def _storable(reason: str) -> str:
+    """Return a reason that the spool can hold, wherever its text came from (a screen, a path)."""
+    return reason.encode("utf-8", "replace").decode()

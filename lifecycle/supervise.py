@@ -1,7 +1,9 @@
 """The one supervisor of a host: adopts sessions, notices deaths, keeps a drain for each waiting identity."""
 
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import anyio
@@ -11,18 +13,18 @@ from anyio.abc import TaskGroup, TaskStatus
 from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
-from lifecycle.flags import Flag
 from lifecycle.session import Session, SessionUnreadable
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.process import ProcessId, terminate
-from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.tmux.control import TmuxGone
 from transport.tmux.server import wait_dead
-from transport.vocabulary import WakePolicy
+from transport.vocabulary import Hold, WakePolicy
 
 OTHERS_POLL_SECONDS: Final = 0.25
 NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0)
+SHORTEST_BACKOFF_SECONDS: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Supervisor:
             self.deck.terminals.on_session(self.watch)
             try:
                 await self._adopt()
-                await self._drain_waiting()
+                await self._guarded("drain", None, self._drain_waiting)
                 task_status.started()
                 tasks.start_soon(self._notice_others)
                 await self._tick_for_ever()
@@ -63,7 +65,11 @@ class Supervisor:
             self.again.add(identity)
             drain.poke()
             return
-        drain = self.drains[identity] = self._new_drain(identity)
+        try:
+            drain = self.drains[identity] = self._new_drain(identity)
+        except PeerwakeError as error:  # the message is accepted; the next tick looks again
+            self.logs.lifecycle.write("drain-failed", identity=identity, reason=error)
+            return
         self.tasks.start_soon(self._run_drain, identity, drain)
 
     def _new_drain(self, identity: Identity) -> Drain | EphemeralDrain:
@@ -72,29 +78,44 @@ class Supervisor:
         return EphemeralDrain(self.deck, identity) if is_ephemeral else Drain(self.deck, identity)
 
     async def _run_drain(self, identity: Identity, drain: Drain | EphemeralDrain) -> None:
+        deck, failures = self.deck, 0
         try:
             while True:
                 self.again.discard(identity)
                 try:
                     await drain.run()
+                    failures = 0
                 except Exception as error:  # the boundary of one drain: the others go on, the log has the fault
                     fault = f"{type(error).__name__}: {error}"[:500]
                     self.logs.lifecycle.write("drain-failed", identity=identity, reason=fault)
-                    await self.deck.clock.sleep(self.deck.limits.backoff_seconds)
+                    deck.board.update(identity, hold=Hold.UNKNOWN, detail=fault)
+                    pause = max(deck.limits.backoff_seconds, SHORTEST_BACKOFF_SECONDS) * 2.0 ** min(failures, 10)
+                    failures += 1
+                    await deck.clock.sleep(min(pause, deck.limits.tick_seconds))
                     self.again.add(identity)
                 if identity not in self.again:
                     return
         finally:
+            deck.board.clear(identity)
             del self.drains[identity]
+
+    async def _guarded(self, what: str, identity: Identity | None, work: Callable[[], Awaitable[object]]) -> None:
+        """Do something whose failure must not end the server: it leaves a line, and the next tick tries again."""
+        try:
+            await work()
+        except Exception as error:  # the boundary of one concern
+            fault = f"{type(error).__name__}: {error}"[:500]
+            self.logs.lifecycle.write(f"{what}-failed", identity=identity, reason=fault)
 
     def watch(self, session: Session) -> None:
         """Notice the death of a session's tmux server at once."""
         if self.tasks is None or session.tmux is None or self.watched.get(session.identity) == session.tmux:
             return
         self.watched[session.identity] = session.tmux
-        self.tasks.start_soon(self._watch, session, session.tmux)
+        identity, start = session.identity, self.tasks.start_soon
+        start(self._guarded, "watch", identity, partial(self._watch, session, session.tmux))
         if session.pane is not None:
-            self.tasks.start_soon(self._see_out, session, session.tmux, session.pane)
+            start(self._guarded, "see-out", identity, partial(self._see_out, session, session.tmux, session.pane))
 
     async def _see_out(self, session: Session, tmux: ProcessId, agent: ProcessId) -> None:
         """See that the tmux server ends with its agent.
@@ -123,20 +144,18 @@ class Supervisor:
         return False
 
     async def _watch(self, session: Session, tmux: ProcessId) -> None:
-        await wait_dead(tmux)
         identity = session.identity
-        if self.watched.get(identity) == tmux:
-            del self.watched[identity]
+        try:
+            await wait_dead(tmux)
+        finally:
+            # Also when it could not be waited for: the next tick takes it over again.
+            if self.watched.get(identity) == tmux:
+                del self.watched[identity]
         current = await anyio.to_thread.run_sync(self._load, identity)
-        if current is None or current.fence != session.fence:
+        if current is None or current.fence != session.fence or current.is_closing:
             await self.deck.terminals.forget(session)
             return
-        await self.deck.terminals.ended(current)
-        self.logs.lifecycle.write("session-gone", identity=identity, tmux=tmux.pid)
-        if await anyio.to_thread.run_sync(self.deck.crashes.record, identity):
-            reason = f"{self.deck.limits.crash_count} deaths in {self.deck.limits.crash_window_seconds:g} s"
-            await anyio.to_thread.run_sync(self.deck.flags.set, identity, Flag.FAILED, reason)
-            self.logs.lifecycle.write("crash-loop", identity=identity, reason=reason)
+        await self.deck.deaths.bury(current, "session-gone")
         if drain := self.drains.get(identity):
             drain.poke()
 
@@ -147,29 +166,16 @@ class Supervisor:
             return None
 
     async def _adopt(self) -> None:
+        """Take over every session that is not watched: at the start all of them, later what was unknown then."""
         for identity in await anyio.to_thread.run_sync(self.deck.sessions.identities):
-            try:
-                session = await anyio.to_thread.run_sync(self.deck.sessions.load, identity)
-            except SessionUnreadable as error:
-                self.logs.lifecycle.write("session-unreadable", identity=identity, reason=error)
-                continue
-            if session is not None:
-                await self._adopt_one(session)
+            if identity not in self.watched:
+                await self._guarded("adopt", identity, partial(self._adopt_one, identity))
 
-    async def _adopt_one(self, session: Session) -> None:
-        """Watch a live session; a record without its tmux server is of a session that died meanwhile."""
-        if session.tmux is None:
-            try:
-                session = await self.deck.terminals.adopt_unrecorded(session) or session
-            except TmuxUnknown as error:
-                self.logs.lifecycle.write("adopt-unknown", identity=session.identity, reason=error)
-                return
-        if session.tmux is not None and session.is_alive():
-            self.logs.lifecycle.write("adopt", identity=session.identity, tmux=session.tmux.pid)
-            self.watch(session)
-            return
-        await self.deck.terminals.ended(session)
-        self.logs.lifecycle.write("server-dead", identity=session.identity)
+    async def _adopt_one(self, identity: Identity) -> None:
+        session = await self.deck.waker.adopt(identity)
+        if session is not None and session.task is not None:
+            # Its task may be settled already, and then nothing else would end it.
+            self.kick(identity)
 
     async def _drain_waiting(self) -> None:
         for identity in await self.deck.spool.waiting():
@@ -179,14 +185,21 @@ class Supervisor:
         """Messages spooled by other processes come without a kick: look when the database changed."""
         while True:
             await self.deck.clock.sleep(OTHERS_POLL_SECONDS)
-            if await self.deck.spool.changed_elsewhere():
-                await self._drain_waiting()
-            await self.deck.terminals.release_unused()
+            await self._guarded("notice", None, self._look_at_others)
+
+    async def _look_at_others(self) -> None:
+        await self.deck.terminals.release_unused()
+        if await self.deck.spool.changed_elsewhere():
+            await self._drain_waiting()
 
     async def _tick_for_ever(self) -> None:
         while True:
             await self.deck.clock.sleep(self.deck.limits.tick_seconds)
-            now = self.deck.clock.wall()
-            for dead in await self.deck.spool.expire(now, self.deck.limits.message_ttl_seconds):
-                self.deck.settler.buried(dead)
-            await self._drain_waiting()
+            await self._guarded("tick", None, self._tick)
+
+    async def _tick(self) -> None:
+        await self._adopt()
+        now = self.deck.clock.wall()
+        for dead in await self.deck.spool.expire(now, self.deck.limits.message_ttl_seconds):
+            self.deck.settler.buried(dead)
+        await self._drain_waiting()

@@ -18,11 +18,13 @@ from lifecycle.session import Session, Sessions
 from transport.clock import Clock
 from transport.delivery import HandOver, Pace, Target, deliver, gate
 from transport.errors import PeerwakeError
+from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
-from transport.process import identify, parent
+from transport.process import ProcessId, identify
 from transport.screen import read_screen
 from transport.tmux.control import ControlClient, TmuxGone
+from transport.tmux.listener import listener
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
 from transport.tmux.server import kill
@@ -84,6 +86,11 @@ class Terminals:
         found = await gate(await self._target(session), self.clock)
         return found.hold, found.reading.excerpt if found.hold in (Hold.ASKS, Hold.UNKNOWN, Hold.BLOCKED) else None
 
+    async def is_idle(self, session: Session) -> bool:
+        """Tell whether the client waits for input and does nothing; raises TmuxGone, TmuxUnknown."""
+        target = replace(await self._target(session), takes_input_while_busy=False)
+        return (await gate(target, self.clock)).hold is None
+
     async def deliver(
         self, session: Session, text: str, message_id: str, on_stage: OnStage, *, stage: Stage = Stage.HELD
     ) -> HandOver:
@@ -116,9 +123,16 @@ class Terminals:
         return None
 
     async def close(self, session: Session) -> None:
-        """End a session deliberately: no exit line is written, no death is counted."""
-        await self.ended(session)
-        await self.kill(session)
+        """End a session deliberately: no exit line is written, no death is counted; raises TmuxUnknown.
+
+        The intent is written down first, so that the next server ends what this one did not get to.
+        """
+        reference = await self._reference(session)
+        closing = await anyio.to_thread.run_sync(
+            lambda: self.sessions.update(session, is_closing=True, session_ref=reference)
+        )
+        await self.kill(closing)
+        await self.ended(closing)
         self.logs.lifecycle.write("close", identity=session.identity, tmux=session.tmux and session.tmux.pid)
 
     async def kill(self, session: Session) -> None:
@@ -126,14 +140,31 @@ class Terminals:
         if session.tmux is not None:
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
-    async def ended(self, session: Session) -> None:
-        """A session died by itself: keep its record as the last one."""
-        terminal = await self._terminal(session)
-        # What resumes this conversation is written down while it can still be found out.
-        reference = await anyio.to_thread.run_sync(terminal.reader.refer, terminal.facts)
-        last = replace(session, session_ref=reference or session.session_ref)
-        await anyio.to_thread.run_sync(self.sessions.retire, last)
+    async def end_unrecorded(self, identity: Identity) -> None:
+        """End whatever tmux server there is in the place of an identity; raises TmuxUnknown."""
+        socket = self.root.tmux_socket(identity)
+        server = listener(socket)
+        if server is not None:
+            await kill(socket, server, clock=self.clock)
+            self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
+
+    async def ended(self, session: Session) -> bool:
+        """A session is over: keep its record as the last one; False if that was done already."""
+        last = replace(session, session_ref=await self._reference(session))
+        is_first = await anyio.to_thread.run_sync(self.sessions.retire, last)
         await self.forget(session)
+        return is_first
+
+    async def _reference(self, session: Session) -> str | None:
+        """Return what resumes a conversation, asked while it can still be found out."""
+        try:
+            terminal = await self._terminal(session)
+            found = await anyio.to_thread.run_sync(terminal.reader.refer, terminal.facts)
+        except (PeerwakeError, OSError) as error:
+            # A session ends also when nothing is known of its runtime any more.
+            self.logs.lifecycle.write("no-reference", identity=session.identity, reason=error)
+            found = None
+        return found or session.session_ref
 
     async def forget(self, session: Session) -> None:
         """Close what is open of a session; the session itself is left alone."""
@@ -149,23 +180,35 @@ class Terminals:
             if pane is not None and not pane.control.is_in_use and pane.control.last_used < oldest:
                 await pane.aclose()
 
-    async def adopt_unrecorded(self, session: Session) -> Session | None:
-        """Complete the record of a session whose server was killed while it started it; None if there is none.
+    async def complete(self, session: Session) -> Session | None:
+        """Complete the record of a session whose server was killed while it started it.
 
+        Where that did not get as far as a running agent, nothing of it is left, and None is returned.
         Raises TmuxUnknown.
         """
+        socket = self.root.tmux_socket(session.identity)
+        server = listener(socket)
+        found = None if server is None else await self._agent(session, socket)
+        if server is not None and found is not None:
+            pane_id, agent = found
+            return await anyio.to_thread.run_sync(
+                lambda: self.sessions.update(session, tmux=server, pane=agent, pane_id=pane_id)
+            )
+        if server is not None:
+            await kill(socket, server, clock=self.clock)
+        await anyio.to_thread.run_sync(self.sessions.discard, session)
+        return None
+
+    async def _agent(self, session: Session, socket: Path) -> tuple[str, ProcessId] | None:
+        """Return the first pane of a session and its process, None when it has none that lives."""
         try:
-            survey = await self.surveyor.survey(self.root.tmux_socket(session.identity))
+            survey = await self.surveyor.survey(socket)
         except TmuxGone:
             return None
-        panes = [pane for pane in survey.panes if pane.session == str(session.identity) and not pane.dead]
-        if len(panes) != 1:
-            return None
-        pane = identify(panes[0].pid)
-        server = None if pane is None else identify(parent(pane.pid) or 0)
-        if pane is None or server is None:
-            return None
-        return self.sessions.update(session, tmux=server, pane=pane, pane_id=panes[0].pane_id)
+        ours = [pane for pane in survey.panes if pane.session == str(session.identity)]
+        first = min(ours, key=lambda pane: int(pane.pane_id[1:]), default=None)
+        agent = None if first is None or first.dead else identify(first.pid)
+        return None if first is None or agent is None else (first.pane_id, agent)
 
     async def aclose(self) -> None:
         """Close everything that is open; sessions live on."""
@@ -207,12 +250,12 @@ class Terminals:
 
     async def _target(self, session: Session) -> Target:
         terminal = await self._terminal(session)
-        runtime = terminal.runtime
+        runtime, reader = terminal.runtime, terminal.reader
         return Target(
             pane=self._pane(terminal),
             rules=runtime.screen,
             transcript=terminal.transcript,
-            status=partial(anyio.to_thread.run_sync, terminal.reader.status, terminal.facts),
+            status=partial(anyio.to_thread.run_sync, reader.status, terminal.facts) if reader.has_status else None,
             submit_keys=runtime.submit,
             has_composer=runtime.has_composer,
             takes_input_while_busy=runtime.takes_input_while_busy,

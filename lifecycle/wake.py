@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 import anyio
 import anyio.to_thread
 from filelock import FileLock, Timeout
 
 from lifecycle.boot import Boot, BootEnd
+from lifecycle.deaths import Deaths
+from lifecycle.flags import Flag
+from lifecycle.initial import InitialPrompt
 from lifecycle.launch import Launcher
 from lifecycle.resolve import Resolver
 from lifecycle.runtimes.table import Table
@@ -20,9 +23,11 @@ from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.tmux.listener import listener
 from transport.tmux.server import wait_dead
 from transport.vocabulary import WakePolicy
 
+LOCK_SECONDS: Final = 1.0
 LOCK_POLL_SECONDS: Final = 0.01
 EXIT_HOOK_SECONDS: Final = 2.0
 
@@ -34,7 +39,7 @@ class WakeFailed(PeerwakeError):
 
 
 class SessionBlocked(PeerwakeError):
-    """The session is up but shows what nobody recognises; it is left as it is for a person to look at."""
+    """A session is up but nobody can tell what it is about; it is left as it is for a person to look at."""
 
     code = "blocked"
 
@@ -47,7 +52,7 @@ class AlreadyWaking(PeerwakeError):
 
 @dataclass(frozen=True, slots=True)
 class Waker:
-    """Brings up sessions."""
+    """Brings up sessions, and finishes what a killed server left half done."""
 
     root: Root
     resolver: Resolver
@@ -55,6 +60,8 @@ class Waker:
     launcher: Launcher
     sessions: Sessions
     terminals: Terminals
+    initial: InitialPrompt
+    deaths: Deaths
     logs: Logs
     at_once: anyio.CapacityLimiter
 
@@ -63,43 +70,93 @@ class Waker:
     ) -> tuple[Session, bool]:
         """Return the live session of an identity, started if need be, and whether it was.
 
-        Raises PeerStopped, CrashLooping, UnknownPeer, AlreadyWaking, SessionBlocked or WakeFailed.
+        Raises PeerStopped, CrashLooping, UnknownPeer, UndeclaredRuntime, AlreadyWaking, SessionUnreadable,
+        TmuxUnknown, SessionBlocked or WakeFailed.
         """
         self.resolver.refuse_unwakeable(identity)
-        async with self._locked(identity):
+        async with AsyncExitStack() as stack:
+            if await anyio.to_thread.run_sync(self.sessions.live, identity) is None:
+                # The slot comes before the lock: a thousand may wait for one, and each lock is an open file.
+                await stack.enter_async_context(self.at_once)
+            await stack.enter_async_context(self.locked(identity))
             self.resolver.refuse_unwakeable(identity)
-            session = await anyio.to_thread.run_sync(self.sessions.live, identity)
+            session = await self.present(identity)
             if session is not None:
-                return (session if session.is_ready else await self.boot(session)), False
-            async with self.at_once:
-                session = await self._launch(identity, mode, session_ref, task)
-                return await self.boot(session), True
+                return (session if session.is_ready else await self._bring_up(session)), False
+            session = await self._launch(identity, mode, session_ref, task)
+            return await self._bring_up(session), True
 
-    async def boot(self, session: Session) -> Session:
+    async def adopt(self, identity: Identity) -> Session | None:
+        """Take over the session that another server started, finishing what it began; None if there is none.
+
+        Raises AlreadyWaking, SessionUnreadable, SessionBlocked or TmuxUnknown.
+        """
+        async with self.locked(identity):
+            session = await self.present(identity, "server-dead")
+            if session is None:
+                return None
+            self.logs.lifecycle.write("adopt", identity=identity, tmux=session.tmux and session.tmux.pid)
+            if self.resolver.flags.is_set(identity, Flag.STOPPED):
+                await self.terminals.close(session)
+                return None
+            return session
+
+    async def present(self, identity: Identity, death: str = "session-gone") -> Session | None:
+        """Return the live session of an identity whose lock is held; what is over or half done is cleared away.
+
+        Raises SessionUnreadable, TmuxUnknown, or SessionBlocked for a tmux server that nobody has a record of.
+        """
+        session = await anyio.to_thread.run_sync(self.sessions.load, identity)
+        if session is not None and session.tmux is None:
+            session = await self.terminals.complete(session)
+        if session is not None and session.is_closing:
+            await self.terminals.close(session)
+            session = None
+        if session is not None and not session.is_alive():
+            await self.deaths.bury(session, death)
+            session = None
+        if session is not None:
+            self.terminals.watch(session)
+        elif listener(socket := self.root.tmux_socket(identity)) is not None:
+            raise SessionBlocked(
+                f"a tmux server that there is no record of listens on {socket};"
+                f" it is ended by: peerwake stop {identity.personality}"
+            )
+        return session
+
+    async def _bring_up(self, session: Session) -> Session:
         """Bring a started session to its ready input line; raises SessionBlocked or WakeFailed."""
+        await self._close_if_unwanted(session)
         boot: Boot = await self.terminals.boot(session)
         seconds = f"{self.launcher.clock.wall() - session.woke_at:.3f}"
         dialogs = ",".join(boot.dialogs) or None
         self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds, dialogs=dialogs)
         match boot.end:
             case BootEnd.READY:
-                await self._close_if_stopped(session)
+                await self._close_if_unwanted(session)
+                await self.initial.hand_over(session)
                 return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
             case BootEnd.BLOCKED:
                 raise SessionBlocked(boot.excerpt)
             case BootEnd.DIED:
-                await self._await_end(session)
+                await self.see_out(session)
+                last = boot.excerpt.strip().rpartition("\n")[2].strip()
+                reason = f"the client exited while it started; its last line was: {last[-200:]}"
+                self.logs.lifecycle.write("wake-failed", identity=session.identity, code=WakeFailed.code, reason=reason)
                 raise WakeFailed(f"the client exited while it started; its screen said: {boot.excerpt[-600:].strip()}")
+            case _:
+                assert_never(boot.end)
 
-    async def _close_if_stopped(self, session: Session) -> None:
+    async def _close_if_unwanted(self, session: Session) -> None:
         """A stop came while the wake was on its way: close at once, and say so."""
         if self.resolver.unwakeable(session.identity) is not None:
             await self.terminals.close(session)
             self.resolver.refuse_unwakeable(session.identity)
 
-    async def _await_end(self, session: Session) -> None:
+    async def see_out(self, session: Session) -> None:
         """The client is gone: let the exit hook write its line, then see that nothing is left."""
-        await self.terminals.ended(session)
+        current = await anyio.to_thread.run_sync(self.sessions.find, session.identity, session.fence)
+        await self.deaths.bury(current or session, "session-gone")
         if session.tmux is not None:
             with anyio.move_on_after(EXIT_HOOK_SECONDS):
                 await wait_dead(session.tmux)
@@ -108,23 +165,25 @@ class Waker:
     async def _launch(
         self, identity: Identity, mode: Mode | None, session_ref: str | None, task: str | None
     ) -> Session:
-        profile = self.resolver.profile(identity.personality)
+        profile = self.resolver.declared(identity)
         chosen = Mode.FRESH if profile.wake_policy is WakePolicy.EPHEMERAL or mode is None else mode
         try:
             runtime = await anyio.to_thread.run_sync(self.table.for_peer, identity.runtime, profile.cwd)
             session = await self.launcher.start(profile, runtime, chosen, session_ref=session_ref, task=task)
         except PeerwakeError as error:
             self.logs.lifecycle.write("wake-failed", identity=identity, code=error.code, reason=error)
+            await self.deaths.count(identity, str(error))
             raise WakeFailed(str(error)) from error
         self.terminals.watch(session)
         self.logs.lifecycle.write("wake", identity=identity, mode=chosen, tmux=session.tmux and session.tmux.pid)
         return session
 
     @asynccontextmanager
-    async def _locked(self, identity: Identity) -> AsyncIterator[None]:
+    async def locked(self, identity: Identity) -> AsyncIterator[None]:
+        """Hold the wake lock of an identity; raises AlreadyWaking when that takes longer than a second."""
         lock = FileLock(self.root.flag(identity, "wake.lock"), timeout=0, thread_local=False, mode=0o600)
         async with AsyncExitStack() as stack:
-            with anyio.move_on_after(1.0):
+            with anyio.move_on_after(LOCK_SECONDS):
                 while True:
                     try:
                         lock.acquire(timeout=0)
@@ -133,5 +192,5 @@ class Waker:
                     except Timeout:
                         await anyio.sleep(LOCK_POLL_SECONDS)
             if not lock.is_locked:
-                raise AlreadyWaking(f"{identity} is being woken by another process")
+                raise AlreadyWaking(f"{identity} is being woken by somebody else")
             yield

@@ -86,9 +86,8 @@ class Application:
 
     async def self_done(self, identity: Identity) -> None:
         drain = self.supervisor.drains.get(identity)
-        if not isinstance(drain, EphemeralDrain):
+        if not isinstance(drain, EphemeralDrain) or not await drain.done():
             raise NotAllowed(f"{identity} has no task in work; only an ephemeral worker says that it is done")
-        drain.done()
 
     async def self_new(self, identity: Identity) -> None:
         raise NotAllowed("'self new' is not supported by this server; upgrade peerwake")

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from transport.errors import PeerwakeError
@@ -42,13 +43,20 @@ def command(given: argparse.Namespace) -> list[str]:
     return words
 
 
+def _search_path() -> str:
+    """Where our packages are, also in a clone that is not installed."""
+    top = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join([top, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def start(root: Root, given: argparse.Namespace) -> int:
     """Return 0 as soon as a server answers; raises NotStarted."""
     if answers(root):
         return 0
     root.prepare()
     log = root.logs / "server.log"
-    environment = {**os.environ, "PEERWAKE_HOME": str(root.home), "PEERWAKE_STANDBY": "false"}
+    own = {"PEERWAKE_HOME": str(root.home), "PEERWAKE_STANDBY": "false", "PYTHONPATH": _search_path()}
+    environment = {**os.environ, **own}
     child = start_detached(command(given), env=environment, cwd=root.home, output=log)
     deadline = time.monotonic() + ANSWER_SECONDS
     while not answers(root):

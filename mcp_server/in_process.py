@@ -1,26 +1,40 @@
 """A whole server on standard input and output, for clients that want no second process."""
 
+import asyncio
 import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import anyio
 from filelock import FileLock, Timeout
 from mcp.server.runner import serve_dual_era_loop
-from mcp.server.stdio import stdio_server
 
 from mcp_server.serve.callers import Callers, Claim, SocketPeer
 from mcp_server.serve.inflight import InFlight
 from mcp_server.serve.peercred import PeerProcess
+from mcp_server.serve.streams import LineReader, LineWriter
 from mcp_server.settings import Settings
-from mcp_server.tools.server import build_server
+from mcp_server.tools.server import ToolServer, build_server
 from mcp_server.wiring import Wired, wired
+from transport.errors import PeerwakeError
 from transport.paths import Root
+
+LONGEST_BYTES: Final = 16 << 20
+
+
+class NotAPipe(PeerwakeError):
+    """A standard stream is a file; the user pipes it, or leaves --in-process out."""
+
+    code = "not-a-pipe"
 
 
 async def run(root: Root, settings: Settings) -> int:
-    """Serve until end of input; supervises if no other server of this root does."""
+    """Serve until end of input; supervises if no other server of this root does. Raises NotAPipe."""
     lock = FileLock(root.supervisor_lock, timeout=0, thread_local=False, mode=0o600)
-    async with wired(root, settings) as parts, anyio.create_task_group() as tasks:
+    async with _standard_streams() as streams, wired(root, settings) as parts, anyio.create_task_group() as tasks:
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -28,20 +42,42 @@ async def run(root: Root, settings: Settings) -> int:
         else:
             await tasks.start(parts.supervisor.run)
         try:
-            await _serve(parts)
+            await _serve(parts, *streams)
         finally:
-            lock.release()
             tasks.cancel_scope.cancel()
+    # Only now, when nothing of ours delivers any more, may another server supervise.
+    lock.release()
     return 0
 
 
-async def _serve(parts: Wired) -> None:
+async def _serve(parts: Wired, incoming: LineReader, outgoing: LineWriter) -> None:
     service = parts.application
     callers = Callers(service, parts.credentials)
     # The caller is whoever started this process: its ancestry and its environment speak for it.
     starter = SocketPeer(PeerProcess(os.getuid(), os.getpid()))
     claim = Claim(os.environ.get("PEERWAKE_CREDENTIAL"), str(Path.cwd()))
     caller = await callers.on_socket(starter, claim)
-    server = build_server(service, callers, InFlight(), parts.logs.lifecycle)
-    async with stdio_server() as (incoming, outgoing):
-        await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=caller)
+    server = build_server(service.version, ToolServer(service, callers, InFlight(), parts.logs.lifecycle))
+    await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=caller)
+
+
+@asynccontextmanager
+async def _standard_streams() -> AsyncIterator[tuple[LineReader, LineWriter]]:
+    """Take over standard input and output; what else is printed meanwhile goes to standard error."""
+    for number, name in enumerate(("standard input", "standard output")):
+        mode = os.fstat(number).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(number)):
+            raise NotAPipe(f"{name} is neither a pipe nor a socket nor a terminal; pipe it, or leave --in-process out")
+    loop = asyncio.get_running_loop()
+    source, sink = os.fdopen(os.dup(0), "rb", 0), os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)
+    reader = asyncio.StreamReader(limit=LONGEST_BYTES)
+    taken, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
+    given, flow = await loop.connect_write_pipe(lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), sink)
+    try:
+        writer = LineWriter(asyncio.StreamWriter(given, flow, None, loop))
+        yield LineReader(reader, writer, LONGEST_BYTES), writer
+    finally:
+        os.set_blocking(sink.fileno(), True)
+        taken.close()
+        given.close()

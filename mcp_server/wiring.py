@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
-from lifecycle.attribution import Attribution, recorded
+from lifecycle.attribution import Attribution, listening
 from lifecycle.board import Board
 from lifecycle.crashes import Crashes
+from lifecycle.deaths import Deaths
 from lifecycle.deck import Deck
 from lifecycle.dispatch import Dispatcher
 from lifecycle.flags import Flags
@@ -71,8 +72,18 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
     resolver = Resolver(registry, flags)
     launcher = Launcher(root, clock, sessions, operator, credentials.credential_for, settings.systemd_scope)
     terminals = Terminals(root, clock, limits, table, sessions, logs)
+    deaths = Deaths(terminals, crashes, flags, limits, logs)
     waker = Waker(
-        root, resolver, table, launcher, sessions, terminals, logs, anyio.CapacityLimiter(limits.wakes_at_once)
+        root=root,
+        resolver=resolver,
+        table=table,
+        launcher=launcher,
+        sessions=sessions,
+        terminals=terminals,
+        initial=InitialPrompt(resolver, terminals, logs, clock, limits),
+        deaths=deaths,
+        logs=logs,
+        at_once=anyio.CapacityLimiter(limits.wakes_at_once),
     )
     supervisor: Supervisor
 
@@ -88,10 +99,9 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
         waker=waker,
         settler=Settler(spool, board, logs, clock, limits, kick),
         flags=flags,
-        crashes=crashes,
         clock=clock,
         limits=limits,
-        initial=InitialPrompt(resolver, terminals, logs, clock),
+        deaths=deaths,
     )
     supervisor = Supervisor(deck, logs)
     application = Application(
@@ -114,6 +124,8 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
         fleet=Fleet(registry, resolver, flags, sessions, terminals, spool, board, clock),
         verbs=Verbs(resolver, flags, sessions, terminals, crashes, waker, supervisor, logs),
         supervisor=supervisor,
-        attribution=Attribution(lambda: supervisor.watched.items() or recorded(sessions), registry),
+        attribution=Attribution(
+            lambda: tuple(supervisor.watched.items()), registry, lambda: listening(root, tuple(supervisor.watched))
+        ),
     )
     return Wired(application, supervisor, credentials, logs, table)

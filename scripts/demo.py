@@ -92,7 +92,7 @@ def main(argv: list[str]) -> int:
         print("usage: scripts/demo [claude|codex]", file=sys.stderr)
         return 2
     if runtime != "scripted" and shutil.which(runtime) is None:
-        print(f"demo: {runtime} is not on your PATH; install it, or run scripts/demo without an argument", file=sys.stderr)
+        print(f"demo: {runtime} is not on your PATH; install it, or run scripts/demo alone", file=sys.stderr)
         return 1
     home = Path(tempfile.mkdtemp(prefix="peerwake-demo-", dir="/tmp"))
     try:
@@ -154,7 +154,8 @@ def real(demo: Demo) -> None:
         (demo.home / "peers" / "echo" / "scripted.json").write_text("[]")
         demo.run("create", "expert", "--runtime", name, "--description", f"your {name}")
         demo.say("a message to the sleeping peer: it is woken and takes it")
-        demo.run("send", "expert", "Please answer me, echo, with one word: ready.", "--from", "echo", "--wait", "90", expect=None)
+        text = "Please answer me, echo, with one word: ready."
+        demo.run("send", "expert", text, "--from", "echo", "--wait", "90", expect=None)
         demo.run("list")
         demo.run("queue")
         demo.say("watch it with: peerwake attach expert (not in this demo: it is stopped now)")

@@ -43,11 +43,15 @@ SEARCH_TOOLS = ("ToolSearch", "tool_search")
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Stream `text` word by word over `seconds`, after `silence` seconds of nothing."""
+    """Stream `text` word by word over `seconds`, after `silence` seconds of nothing.
+
+    With `until` the last word comes when that event is set.
+    """
 
     text: str = "ok"
     seconds: float = 0.0
     silence: float = 0.0
+    until: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,9 @@ class ModelServer:
         """Yield the words of an answer at the pace it asks for, or at once when the server stops."""
         self.stopping.wait(say.silence)
         words = re.findall(r"\S+\s*|\s+", say.text)
-        for word in words:
+        for number, word in enumerate(words, 1):
+            while say.until and number == len(words) and not say.until.wait(0.05) and not self.stopping.is_set():
+                pass
             yield word
             self.stopping.wait(say.seconds / len(words))
 

@@ -81,6 +81,8 @@ def read_anthropic(body: Json) -> Conversation:
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         for block in blocks:
             match block["type"]:
+                case "text" if message["role"] == "system" and "<peer-message-" in block["text"]:
+                    events.append(Event(Role.USER, block["text"]))
                 case "text" if message["role"] == "user":
                     if "<peer-message-" in block["text"] or not block["text"].lstrip().startswith("<system-reminder>"):
                         events.append(Event(Role.USER, block["text"]))

@@ -124,15 +124,20 @@ async def await_receipt(
     pace: Pace = PACE,
 ) -> Receipt | None:
     """Poll until the evidence is `wanted` or stronger, at most `seconds`; returns the strongest seen."""
-    until, nap = clock.monotonic() + seconds, FASTEST
+    started = clock.monotonic()
     while True:
         found = await transcript.find(message_id)
         if found is Receipt.CONSUMED or (found is not None and found is wanted):
             return found
-        if clock.monotonic() >= until:
+        if clock.monotonic() >= started + seconds:
             return found
-        await clock.sleep(nap)
-        nap = min(nap * 1.3, pace.slowest_poll)
+        await _nap(clock, started, pace)
+
+
+async def _nap(clock: Clock, started: float, pace: Pace) -> None:
+    """Sleep a tenth of what was waited already: what comes soon is seen soon, what takes long costs little."""
+    waited = clock.monotonic() - started
+    await clock.sleep(min(max(waited / 10, FASTEST), pace.slowest_poll))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +177,13 @@ class _Attempt:
         for grace in (0.0, self.pace.grace_seconds):
             found = await self._receipt_within(grace)
             passed = await gate(self.target, self.clock)
-            if found is not None:
+            if found is Receipt.CONSUMED:
                 return await self._settled(found, passed.reading.excerpt, "found", 0)
+            # A client's queue can be emptied into its composer: then it has not got the message any more.
             if passed.quiet and self._stands(passed.reading, counted=True) in (Shown.OURS, Shown.COLLAPSED):
                 return await self._submit("our text stood in the composer", passed.reading)
+            if found is not None:
+                return await self._settled(found, passed.reading.excerpt, "found", 0)
             if passed.hold is not None or passed.reading.state is not ScreenState.READY:
                 held = _held(passed, "no trace of the earlier attempt yet")
                 return replace(held, typed=True)
@@ -185,22 +193,21 @@ class _Attempt:
 
     def _stands(self, reading: Reading, *, counted: bool = False) -> Shown:
         """Say what the composer holds, as far as the screen is one that takes input."""
-        if reading.state not in INPUT_STATES or not self.target.has_composer:
+        if not self.target.has_composer or not (reading.state in INPUT_STATES or reading.window_text):
             return Shown.NONE
         return compare(reading, self.text, self.target.rules, counted=counted)
 
     async def _verify(self) -> HandOver:
         """Wait until the composer shows our text and nothing else, then submit it; else press nothing."""
-        until, nap = self.clock.monotonic() + self.pace.paste_seconds, FASTEST
+        started = self.clock.monotonic()
         while True:
             reading = await self._read()
             shown = self._stands(reading)
             if shown in (Shown.OURS, Shown.COLLAPSED):
                 return await self._submit("pasted", reading)
-            if self.clock.monotonic() >= until:
+            if self.clock.monotonic() >= started + self.pace.paste_seconds:
                 return await self._unverified(reading, shown)
-            await self.clock.sleep(nap)
-            nap = min(nap * 1.3, self.pace.slowest_poll)
+            await _nap(self.clock, started, self.pace)
 
     async def _submit_unseen(self, reading: Reading) -> HandOver:
         """The program has read what was typed already: end the line, once."""
@@ -242,7 +249,9 @@ class _Attempt:
     def _is_still(self, verified: Reading, reading: Reading) -> bool:
         """Our text as it was when verified: another collapsed paste is not ours."""
         shown = self._stands(reading)
-        return shown is Shown.OURS or (shown is Shown.COLLAPSED and reading.input_text == verified.input_text)
+        return (shown is Shown.OURS and reading.window_text == verified.window_text) or (
+            shown is Shown.COLLAPSED and reading.input_text == verified.input_text
+        )
 
     async def _receipt_within(self, seconds: float) -> Receipt | None:
         transcript = self.target.transcript

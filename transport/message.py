@@ -30,6 +30,7 @@ _RANDOM_BITS: Final = 50
 _STEP_BITS: Final = 32
 _ID_CHARS: Final = 20
 _NONCE_CHARS: Final = 6
+_PAIRS: Final = tuple(high + low for high in CROCKFORD for low in CROCKFORD)
 
 
 class TooLarge(InvalidInput):
@@ -78,10 +79,11 @@ class IdSequence:
 
     def next(self, wall: float) -> str:
         """Return an id for wall seconds `wall`."""
-        fresh = max(int(wall * 1000), 0) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+        chance = secrets.randbits(_STEP_BITS + _RANDOM_BITS)
+        fresh = max(int(wall * 1000), 0) << _RANDOM_BITS | chance & (1 << _RANDOM_BITS) - 1
         with self._mutex:
             # A random step keeps ids of a forked process apart from its parent's.
-            self._last = max(fresh, self._last + 1 + secrets.randbits(_STEP_BITS))
+            self._last = max(fresh, self._last + 1 + (chance >> _RANDOM_BITS))
             value = self._last
         return "m_" + _base32(value, _ID_CHARS)
 
@@ -98,7 +100,7 @@ def new_nonce(text: str) -> str:
     """Return 6 lower-case base32 characters that stand nowhere in `text`, in either case."""
     lowered = text.lower()
     while True:
-        nonce = "".join(secrets.choice(CROCKFORD) for _ in range(_NONCE_CHARS))
+        nonce = _base32(secrets.randbits(5 * _NONCE_CHARS), _NONCE_CHARS)
         if nonce not in lowered:
             return nonce
 
@@ -176,8 +178,8 @@ def notice_text(message_id: str, recipient: Identity, reason: str) -> str:
 
 
 def _base32(value: int, width: int) -> str:
-    digits = [CROCKFORD[(value >> shift) & 31] for shift in range(5 * (width - 1), -1, -5)]
-    return "".join(digits)
+    """Return the lowest `width` digits of a number; `width` is even."""
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * (width - 2), -1, -10)])
 
 
 def _check_text(field: str, value: object) -> str:

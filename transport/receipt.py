@@ -133,35 +133,3 @@ def _holding(block: bytes, needle: bytes) -> Iterable[bytes]:
     if needle not in block:
         return ()
     return (line for line in block.split(b"\n") if needle in line)
-
-
-class Transcripts:
-    """The evidence in several files, as when a client starts a new one on resume; `locate` names them all.
-
-    `locate` is asked again at every look, so it must be cheap: a glob of one directory.
-    """
-
-    def __init__(self, locate: Callable[[], Iterable[Path]], parse: Parse) -> None:
-        self._locate = locate
-        self._parse = parse
-        self._tails: dict[Path, TranscriptTail] = {}
-
-    async def mark(self, message_id: str) -> None:
-        """Look for this message only in what is written from now on."""
-        for tail in self._known():
-            await tail.mark(message_id)
-
-    async def find(self, message_id: str) -> Receipt | None:
-        """Return the strongest evidence in any of the files."""
-        best: Receipt | None = None
-        for tail in self._known():
-            found = await tail.find(message_id)
-            if found is Receipt.CONSUMED:
-                return found
-            best = best or found
-        return best
-
-    def _known(self) -> list[TranscriptTail]:
-        paths = list(self._locate())
-        self._tails = {path: self._tails.get(path) or TranscriptTail(path, self._parse) for path in paths}
-        return list(self._tails.values())

@@ -70,6 +70,7 @@ class Registry:
     def __init__(self, root: Root, clock: Clock | None = None, lock_seconds: float = LOCK_SECONDS) -> None:
         self.root = root
         self.clock = clock or SystemClock()
+        self._file = str(root.registry)
         self._lock_seconds = lock_seconds
         self._seen: _Seen | None = None
 
@@ -223,7 +224,7 @@ class Registry:
 
     def _signature(self) -> Signature | None:
         try:
-            return _signature_of(os.stat(self.root.registry))  # noqa: PTH116 (this line is most of what `get` costs)
+            return _signature_of(os.stat(self._file))  # noqa: PTH116 (this line is most of what `get` costs)
         except FileNotFoundError:
             return None
         except OSError as error:

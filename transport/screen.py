@@ -80,7 +80,8 @@ class ScreenRules(BaseModel):
     while lines match `continuation` or are blank. A composer with more than `footer` non-blank lines
     below it is history. `busy` and `asks` are searched below the composer and in the given number of
     lines above it; without a composer in the last `tail` lines that are not blank. `ready` must all be
-    found on the screen or in the title.
+    found on the screen or in the title before an empty composer is ready. `scroll_mark` is taken out of
+    the composer's lines.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +102,7 @@ class ScreenRules(BaseModel):
     asks_title: tuple[Regex, ...] = ()
     asks_above: int = Field(default=0, ge=0, le=100)
     collapsed: Regex | None = None
+    scroll_mark: Regex | None = None
     shell: tuple[Regex, ...] = ()
     input_shell_mode: Regex | None = None
     tail: int = Field(default=20, ge=1, le=200)
@@ -111,11 +113,13 @@ class Reading:
     """What a screen shows; `input_text` is the composer's text, "" when empty, None without a composer.
 
     `excerpt` is the last lines of the screen, for people who are told that a session is blocked.
+    `window_text`, where no composer is recognised, is what one that outgrew the window would show.
     """
 
     state: ScreenState
     input_text: str | None
     excerpt: str
+    window_text: str | None = None
 
 
 class Shown(StrEnum):
@@ -144,9 +148,10 @@ def read_screen(screen: Screen, rules: ScreenRules) -> Reading:
     if screen.dead or screen.in_mode or (lines and _any(rules.shell, lines[-1:])):
         return Reading(ScreenState.UNKNOWN, None, excerpt)
     block = _find_composer(screen, lines, rules)
-    text = None if block is None else block.text
     state = _state(screen, lines, block, rules)
-    return Reading(state, text, excerpt)
+    if block is None:
+        return Reading(state, None, excerpt, _window_text(screen, lines, rules))
+    return Reading(state, block.text, excerpt)
 
 
 def _state(screen: Screen, lines: Sequence[str], block: _Block | None, rules: ScreenRules) -> ScreenState:
@@ -157,9 +162,10 @@ def _state(screen: Screen, lines: Sequence[str], block: _Block | None, rules: Sc
         return ScreenState.DRAFT
     if _any(rules.busy_title, (screen.title,)) or _any(rules.busy, _around(lines, block, rules.busy_above, rules.tail)):
         return ScreenState.BUSY
-    if block is None or not all(_any((pattern,), (*lines, screen.title)) for pattern in rules.ready):
-        return ScreenState.UNKNOWN
-    return ScreenState.DRAFT if block.text else ScreenState.READY
+    if block is not None and block.text:
+        return ScreenState.DRAFT
+    is_ready = all(_any((pattern,), (*lines, screen.title)) for pattern in rules.ready)
+    return ScreenState.READY if block is not None and is_ready else ScreenState.UNKNOWN
 
 
 def _around(lines: Sequence[str], block: _Block | None, above: int, tail: int) -> Sequence[str]:
@@ -200,6 +206,23 @@ def _find_composer(screen: Screen, lines: Sequence[str], rules: ScreenRules) -> 
     return None
 
 
+def _window_text(screen: Screen, lines: Sequence[str], rules: ScreenRules) -> str | None:
+    """Return the lines that a composer taller than the window would occupy, its edges being out of sight."""
+    end = len(lines)
+    if rules.composer_end:
+        ends = [index for index in range(end) if compiled(rules.composer_end).search(lines[index])]
+        end = ends[-1] if ends and end - ends[-1] <= rules.footer + 1 else end
+    is_elsewhere = rules.cursor_in_composer and not end - 2 <= screen.cursor_y < end
+    if not end or is_elsewhere or _any(rules.asks_title, (screen.title,)):
+        return None
+    starts = [index for index in range(end) if compiled(rules.composer).search(lines[index])]
+    tops = [
+        index + 1 for index in range(end) if rules.composer_top and compiled(rules.composer_top).search(lines[index])
+    ]
+    first = max([0, *starts, *tops])
+    return "\n".join(_typed(screen, lines, first, end, rules))
+
+
 def _block_end(lines: Sequence[str], first: int, rules: ScreenRules) -> int | None:
     """Return the index after the composer's last line, None when its end is not on the screen."""
     for index in range(first + 1, len(lines)):
@@ -225,7 +248,8 @@ def _typed(screen: Screen, lines: Sequence[str], first: int, after: int, rules: 
     source = screen.solid if rules.faint_is_ghost and screen.solid else lines
     for index in range(first, after):
         pattern = rules.composer if index == first else rules.continuation
-        yield source[index][_text_start(pattern, lines[index]) :]
+        line = source[index][_text_start(pattern, lines[index]) :]
+        yield compiled(rules.scroll_mark).sub("", line) if rules.scroll_mark else line
 
 
 def _text_start(pattern: str, line: str) -> int:
@@ -240,7 +264,7 @@ def compare(reading: Reading, text: str, rules: ScreenRules, *, counted: bool = 
     form counts only when its pattern has a group `lines` or `chars` that fits the text.
     """
     if reading.input_text is None:
-        return Shown.NONE
+        return Shown.OURS if reading.window_text and _same(reading.window_text, text) else Shown.NONE
     if not reading.input_text:
         return Shown.EMPTY
     if rules.collapsed:

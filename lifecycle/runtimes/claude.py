@@ -129,15 +129,14 @@ READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
 
 SCREEN: Final = ScreenRules(
     composer="^(?=[❯!]\u00a0)(?:❯\u00a0)?(?P<text>.*)$",
-    composer_top=r"^─{4,}",
-    composer_end=r"^─{4,}",
+    composer_top=r"^─{3,}",
+    composer_end=r"^─{3,}",
     placeholder=r"Press up to edit queued messages|Resend your message to try again|Try \"[^\n]*\"",
     faint_is_ghost=True,
     footer=10,
     busy=(
         r"^[·✢✳✶✻✽*∗] [^\s…]+(?: [^\s…]+)*…(?: \(.*)?$",
         r"^  (?:[⏵⏸].* · )?esc to interrupt",
-        r"^  ⎿  Queued\b",
     ),
     busy_title=(r"^[◐◓◑◒\u2801-\u28ff] ",),
     busy_above=10,

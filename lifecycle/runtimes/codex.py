@@ -185,7 +185,7 @@ READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
 
 SCREEN: Final = ScreenRules(
     composer=r"^(?=[›!])(?:› ?)?(?P<text>.*)$",
-    composer_end=r"^  [^\s·][^·]* · [~/]\S*|^  (?:Press )?(?:enter|esc)\b",
+    composer_end=r"^  [^\s·][^·]* · [~/]\S*|^  (?:Press )?(?:enter|esc)\b|^ +⚠ \d+ warnings? · ",
     faint_is_ghost=True,
     cursor_in_composer=True,
     footer=4,
@@ -201,6 +201,7 @@ SCREEN: Final = ScreenRules(
     ),
     asks_title=(r"^\[ . \] Action Required",),
     collapsed=r"(?:\[Pasted Content (?P<chars>\d+) chars\](?: #\d+)?\s*)+",
+    scroll_mark=r"\s[↑↓]$",
 )
 
 CODEX: Final = Runtime(

@@ -41,6 +41,9 @@ class Table:
         """Return a runtime as it is for every peer; raises UnknownRuntime."""
         runtime = self.runtimes.get(name)
         if runtime is None:
+            for problem in self.problems:
+                if problem.path.stem == name:
+                    raise UnknownRuntime(f"runtime {name!r} cannot be used: {problem}")
             known = ", ".join(sorted(self.runtimes))
             raise UnknownRuntime(f"there is no runtime {name!r}; there are {known}, or add runtimes/{name}.toml")
         return runtime

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.attribution import Attribution, recorded
+from lifecycle.attribution import Attribution, listening, recorded
 from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions
 from mcp_server.cli.context import Context
@@ -63,7 +63,11 @@ class LocalCallers:
         return load_credentials(self.root.secret).verify(token)
 
     def _attribution(self) -> Attribution:
-        return Attribution(lambda: recorded(Sessions(self.root)) if self.root.state.is_dir() else [], self.registry)
+        return Attribution(
+            lambda: recorded(Sessions(self.root)) if self.root.state.is_dir() else [],
+            self.registry,
+            lambda: listening(self.root),
+        )
 
     def _claimed(self, name: str) -> Identity:
         profile = self.registry.get(check_personality(name, "from"))

@@ -22,7 +22,7 @@ RECONNECT_SECONDS = 60.0
 def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     """Read `[--home DIR] [--no-start] [--reconnect-seconds N] [-- COMMAND …]`; raises ValueError."""
     home = environment.get("PEERWAKE_HOME") or os.path.join(os.path.expanduser("~"), ".peerwake")
-    start = [sys.executable, "-m", "mcp_server", "serve", "--background"]
+    start = [sys.executable, "-m", "mcp_server", "serve"]
     seconds = float(environment.get("PEERWAKE_RECONNECT_SECONDS") or RECONNECT_SECONDS)
     words = list(argv)
     while words:

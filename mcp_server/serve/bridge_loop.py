@@ -66,7 +66,7 @@ class Bridge:
         self._next_try = now
         self._retry = FIRST_RETRY
         self._next_start = now
-        self._deadline = now + START_SECONDS
+        self._deadline = now + min(START_SECONDS, config.reconnect_seconds)
         self._reason = ""
 
     def run(self) -> int:
@@ -276,10 +276,13 @@ class Bridge:
         self._to_client += self._session.give_up(text)
 
     def _advice(self) -> str:
+        from mcp_server.serve.bridge_start import last_line
+
+        said = last_line(self._config.log)
         return (
             f"no peerwake server answers ({self._reason}). A message that was being sent may have been accepted:"
             " ask queue_status before you send it again. An operator starts the server with: peerwake serve"
-            f" --background; if it does not start, {self._config.log} says why"
+            f" --background; if it does not start, {self._config.log} says why" + (f": {said}" if said else "")
         )
 
     # starting a server
@@ -288,7 +291,8 @@ class Bridge:
         self._next_start = time.monotonic() + START_SECONDS
         self._release_start()
         try:
-            for name in ("run", "logs"):
+            for name in ("", "run", "logs"):
+                # One by one: only the last directory of a path gets the mode.
                 os.makedirs(os.path.join(self._config.home, name), 0o700, exist_ok=True)
             lock = os.path.join(self._config.home, "run", "start.lock")
             self._start_lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -13,7 +13,8 @@ NOT_INHERITED = ("PEER_PERSONALITY", "PEER_RUNTIME", "PEER_IDENTITY", "PEERWAKE_
 def spawn(command: list[str], home: str, log_path: str) -> None:
     """Start a server detached from this process, its group and its terminal, without the agent's identity."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    environment["PEERWAKE_HOME"] = home
+    # One that finds another server at work ends, instead of standing by.
+    environment.update(PEERWAKE_HOME=home, PEERWAKE_STANDBY="false")
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     child = os.fork()
@@ -34,6 +35,20 @@ def spawn(command: list[str], home: str, log_path: str) -> None:
         os.write(2, f"cannot start {command[0]}: {error.strerror}\n".encode())
     finally:
         os._exit(127)
+
+
+def last_line(path: str) -> str:
+    """Return the last line of a log, empty when there is none."""
+    try:
+        log = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        size = os.fstat(log).st_size
+        text = os.pread(log, 500, max(size - 500, 0)).decode("utf-8", "replace")
+    finally:
+        os.close(log)
+    return text.strip().rpartition("\n")[2]
 
 
 def top() -> str:

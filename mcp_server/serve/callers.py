@@ -14,6 +14,7 @@ from mcp_server.service import Service
 from transport.identity import OPERATOR, Identity
 
 UNEXPANDED: Final = "${"
+THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ class SocketPeer:
         self._pane: Identity | None = None
         self._is_resolved = process.pid is None
 
-    async def pane(self, service: Service) -> Identity | None:
+    async def pane(self, service: Service, limiter: anyio.CapacityLimiter) -> Identity | None:
         """Return the session this process belongs to, None outside every session."""
         if not self._is_resolved and self.process.pid is not None:
-            self._pane = await anyio.to_thread.run_sync(service.resolve_pane, self.process.pid)
+            self._pane = await anyio.to_thread.run_sync(service.resolve_pane, self.process.pid, limiter=limiter)
             self._is_resolved = True
         return self._pane
 
@@ -63,19 +64,29 @@ class Callers:
     def __init__(self, service: Service, credentials: Credentials) -> None:
         self._service = service
         self._credentials = credentials
+        # Threads of its own: work that hangs elsewhere keeps nobody from connecting.
+        self._limiter = anyio.CapacityLimiter(THREADS)
 
     async def on_socket(self, peer: SocketPeer, claim: Claim) -> Caller:
         """Decide for a connection on the unix socket; a session's process is its peer, whatever it claims."""
         pid = peer.process.pid
         bearer = self._bearer(claim.credential)
-        pane = await peer.pane(self._service)
+        pane = await peer.pane(self._service, self._limiter)
         if pane is not None:
             if bearer is not None and bearer.identity != pane:
                 raise NotAllowed(f"this process runs in the session of {pane}; it cannot act with another credential")
             return self._peer(pane, pid)
         if bearer is not None:
             return self._named(bearer, pid)
-        standing = await anyio.to_thread.run_sync(self._standing, pid, claim.cwd) if claim.cwd else None
+        standing = None
+        if claim.cwd:
+            standing = await anyio.to_thread.run_sync(self._standing, pid, claim.cwd, limiter=self._limiter)
+        if not peer.process.is_there:
+            # Not a session's process as far as can be seen, but nothing could be seen: that makes no operator.
+            raise NotAllowed(
+                "the process that connected has ended, so nobody can tell who it was;"
+                " stay until you are answered, or send a credential"
+            )
         return Caller(standing, is_operator=True, peer_pid=pid)
 
     def on_tcp(self, credential: str | None) -> Caller:

@@ -23,7 +23,7 @@ from mcp_server.serve.peercred import peer_process
 from mcp_server.serve.sockets import http_address, tcp_listener, unix_listener
 from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Service
-from mcp_server.tools.server import build_server
+from mcp_server.tools.server import ToolServer, build_server
 from transport.clock import Clock
 from transport.logs import Log
 from transport.paths import Root
@@ -54,10 +54,11 @@ class Front:
         self._stopping = anyio.Event()
         callers = Callers(service, credentials)
         self._facts = ServerFacts(clock, clock.monotonic(), self._in_flight, lambda: self.connections)
-        server = build_server(service, callers, self._in_flight, log)
+        tools = ToolServer(service, callers, self._in_flight, log)
+        server = build_server(service.version, tools)
         self._http = HttpFront(server, callers, options, self._in_flight, extra_routes or {})
         control = Control(service, callers, self._facts, self._in_flight, log)
-        self._lines = LineServer(server, callers, control, options, service.version, log)
+        self._lines = LineServer(server, callers, control, options, service.version, log, tools)
 
     @property
     def connections(self) -> int:
@@ -119,7 +120,12 @@ class Doorman(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        process = peer_process(transport.get_extra_info("socket"))
+        try:
+            process = peer_process(transport.get_extra_info("socket"))
+        except OSError as problem:
+            self._log.write("unknown-peer-process", error=problem.strerror)
+            transport.abort()
+            return
         if not process.is_ours:
             self._log.write("foreign-uid", uid=process.uid, pid=process.pid)
             error = NotAllowed(f"this socket belongs to another user than uid {process.uid}")

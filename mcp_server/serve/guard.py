@@ -27,6 +27,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SOCKET_PEER: Final = "peerwake.peer"
 BEARER: Final = "bearer "
+FORGOTTEN_TIMES: Final = 16
 SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 NOT_UNICODE: Final = "it has text that is not valid Unicode, such as half of a surrogate pair"
 
@@ -107,19 +108,26 @@ class Guard:
             raise HttpRefusal(503, INVALID_REQUEST, str(error), error.code) from error
 
     async def _body(self, headers: "Headers", receive: Receive) -> bytes:
+        """Return the body; one that is too long is read to its end and forgotten, lest its sender miss the answer."""
         limit = self._options.message_bytes
         too_large = HttpRefusal(413, INVALID_REQUEST, f"a body may have up to {limit:,} bytes", "body-too-large")
         declared = headers.get("content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
+        if declared is not None and declared.isdigit() and int(declared) > FORGOTTEN_TIMES * limit:
             raise too_large
-        body = bytearray()
+        body, size = bytearray(), 0
         with anyio.move_on_after(self._options.body_seconds):
             while True:
                 message = await receive()
-                body += message.get("body", b"")
-                if len(body) > limit:
+                size += len(message.get("body", b""))
+                if size > FORGOTTEN_TIMES * limit:
                     raise too_large
+                if size > limit:
+                    body.clear()
+                else:
+                    body += message.get("body", b"")
                 if not message.get("more_body", False):
+                    if size > limit:
+                        raise too_large
                     return bytes(body)
         raise HttpRefusal(
             408, INVALID_REQUEST, f"the body took longer than {self._options.body_seconds:g} s", "body-too-slow"
@@ -142,12 +150,17 @@ class Headers:
 def check_message(body: bytes) -> None:
     """Raise HttpRefusal (400) unless the body is one JSON-RPC message."""
     try:
-        message = json.loads(body)
+        message = json_of(body)
     except (ValueError, RecursionError):
         raise HttpRefusal(400, PARSE_ERROR, "Parse error: the body is not JSON", "bad-json") from None
     problem = message_problem(message) or (NOT_UNICODE if SURROGATE.search(body) and not _is_unicode(message) else None)
     if problem:
         raise HttpRefusal(400, INVALID_REQUEST, f"Invalid request: {problem}", "bad-message", request_id(message))
+
+
+def json_of(data: bytes) -> object:
+    """Return the JSON value in UTF-8 bytes; a byte order mark or another encoding is no JSON. Raises ValueError."""
+    return json.loads(data.decode())
 
 
 def _is_unicode(message: object) -> bool:

@@ -14,8 +14,10 @@ from mcp.server.runner import serve_dual_era_loop
 from lifecycle.requests import NotAllowed
 from mcp_server.serve.callers import Caller, Callers, Claim, SocketPeer
 from mcp_server.serve.control import Control
+from mcp_server.serve.fast_lane import fast_lane
 from mcp_server.serve.options import ServeOptions
 from mcp_server.serve.streams import LineReader, LineWriter
+from mcp_server.tools.server import ToolServer
 from transport.errors import InvalidInput, PeerwakeError
 from transport.logs import Log
 
@@ -48,6 +50,7 @@ class LineServer:
         options: ServeOptions,
         version: str,
         log: Log,
+        tools: ToolServer | None = None,
     ) -> None:
         self._server = server
         self._callers = callers
@@ -55,6 +58,7 @@ class LineServer:
         self._options = options
         self._version = version
         self._log = log
+        self._tools = tools
         self._writers: set[LineWriter] = set()
 
     @property
@@ -95,17 +99,21 @@ class LineServer:
             await _write(writer, refusal(error))
             return
         if hello is None:
-            await self._serve_mcp(LineReader(reader, writer, self._options.message_bytes, line), writer, caller)
+            await self._serve_mcp(reader, writer, caller, line)
             return
         await _write(writer, self._welcome(caller))
         match hello.role:
             case Role.MCP:
-                await self._serve_mcp(LineReader(reader, writer, self._options.message_bytes), writer, caller)
+                await self._serve_mcp(reader, writer, caller)
             case Role.CONTROL:
                 await self._control.serve(reader, writer, caller)
 
-    async def _serve_mcp(self, reader: LineReader, writer: LineWriter, caller: Caller) -> None:
-        await serve_dual_era_loop(self._server, reader, writer, lifespan_state=caller)
+    async def _serve_mcp(
+        self, reader: asyncio.StreamReader, writer: LineWriter, caller: Caller, first: bytes | None = None
+    ) -> None:
+        async with fast_lane(self._tools, writer, caller) as lane:
+            messages = LineReader(reader, writer, self._options.message_bytes, first, lane)
+            await serve_dual_era_loop(self._server, messages, writer, lifespan_state=caller)
 
     def _welcome(self, caller: Caller) -> dict[str, Any]:
         return {

@@ -3,14 +3,14 @@
 import json
 from asyncio import StreamReader, StreamWriter
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, JSONRPCMessage, JSONRPCNotification, jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from mcp_server.serve.guard import NOT_UNICODE, message_problem, request_id
+from mcp_server.serve.guard import NOT_UNICODE, json_of, message_problem, request_id
 
 HIGH_WATER_BYTES: Final = 1 << 18
 
@@ -58,14 +58,38 @@ class LineWriter:
         return None
 
 
-class LineReader:
-    """Reads JSON-RPC messages from lines; a line that is none is answered, and the connection goes on."""
+class Lane(Protocol):
+    """A short way beside the SDK for some of the lines."""
 
-    def __init__(self, reader: StreamReader, writer: LineWriter, limit: int, first: bytes | None = None) -> None:
+    def takes(self, line: bytes) -> bool:
+        """Take a line, or leave it to the SDK."""
+        ...
+
+    def saw(self, message: JSONRPCMessage) -> None:
+        """The SDK gets this message."""
+        ...
+
+
+class LineReader:
+    """Reads JSON-RPC messages from lines; a line that is none is answered, and the connection goes on.
+
+    `first` is a line that was read already; what `lane` takes is not seen by the SDK.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        writer: LineWriter,
+        limit: int,
+        first: bytes | None = None,
+        lane: Lane | None = None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._limit = limit
         self._first = first
+        self._lane = lane
+        self._is_over = False
 
     async def receive(self) -> SessionMessage | Exception:
         try:
@@ -81,8 +105,12 @@ class LineReader:
             line = await self._line()
             if not line or self._writer.is_muted:
                 raise StopAsyncIteration
+            if self._lane is not None and self._lane.takes(line):
+                continue
             message = parsed(line)
             if message is not None:
+                if self._lane is not None:
+                    self._lane.saw(message)
                 return SessionMessage(message)
             await self._answer_malformed(line)
 
@@ -90,7 +118,8 @@ class LineReader:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        while True:
+        # The SDK asks again after the end of its first loop; what follows a line that was too long is no message.
+        while not self._is_over:
             try:
                 await self._writer.drained()
                 line = await self._reader.readline()
@@ -99,10 +128,12 @@ class LineReader:
             except anyio.BrokenResourceError:
                 return b""
             except ValueError:
+                self._is_over = True
                 await self._refuse_long()
-                return b""
+                break
             if line != b"\n" and line != b"\r\n":
                 return line
+        return b""
 
     async def _refuse_long(self) -> None:
         text = f"a line may have up to {self._limit:,} bytes; write the message to a file and attach it"
@@ -145,7 +176,7 @@ def parsed(line: bytes) -> JSONRPCMessage | None:
 def _malformed(line: bytes) -> tuple[int, object, str]:
     """Return the JSON-RPC code, the request's id if it can be read, and what is wrong with a line."""
     try:
-        message = json.loads(line)
+        message = json_of(line)
     except (ValueError, RecursionError):
         return PARSE_ERROR, None, "Parse error: the line is not JSON"
     return INVALID_REQUEST, request_id(message), f"Invalid request: {message_problem(message) or NOT_UNICODE}"

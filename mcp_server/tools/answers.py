@@ -24,7 +24,6 @@ def result(answer: Answer) -> dict[str, Any]:
         "content": [{"type": "text", "text": answer.text}],
         "structuredContent": answer.structure,
         "isError": False,
-        "resultType": COMPLETE,
     }
 
 
@@ -34,12 +33,7 @@ def failure(error: PeerwakeError) -> dict[str, Any]:
     structure = {"status": "error", "code": error.code, "reason": text}
     if isinstance(error, InvalidInput):
         structure["field"] = error.field
-    return {
-        "content": [{"type": "text", "text": text}],
-        "structuredContent": structure,
-        "isError": True,
-        "resultType": COMPLETE,
-    }
+    return {"content": [{"type": "text", "text": text}], "structuredContent": structure, "isError": True}
 
 
 def printable(text: str) -> str:

@@ -29,6 +29,7 @@ TAKES: Final = frozenset(
         "wait_seconds",
     }
 )
+HOLDS: Final = frozenset(Hold)
 WAITS_FOR: Final = {
     Hold.BUSY: "it is busy",
     Hold.WAKING: "it is waking up",
@@ -116,7 +117,7 @@ def _line(sent: SendResult) -> str:
         case SendStatus.DELIVERED:
             line = f"Delivered to {to}: it has the message, {sent.message_id}."
         case SendStatus.QUEUED:
-            why = WAITS_FOR.get(Hold(sent.reason), sent.reason) if sent.reason in set(Hold) else sent.reason
+            why = WAITS_FOR.get(Hold(sent.reason), sent.reason) if sent.reason in HOLDS else sent.reason
             ahead = f", {sent.queue_depth} in its queue" if sent.queue_depth > 1 else ""
             because = f" because {why}" if why else ""
             line = f"Queued for {to}{because}{ahead}. {sent.message_id} is safe on disk: do not send it again."

@@ -179,6 +179,19 @@ class ClientWorld:
         self.hand_over(directory)
         return directory
 
+    def trust(self, runtime: str, directory: Path) -> None:
+        """Note a directory as trusted, as the client does when its user says so."""
+        if runtime == "claude":
+            path = self.home / ".claude.json"
+            state = json.loads(path.read_text())
+            state.setdefault("projects", {}).setdefault(str(directory), {})["hasTrustDialogAccepted"] = True
+            path.write_text(json.dumps(state))
+            return
+        path = self.home / ".codex" / "config.toml"
+        if f'[projects."{directory}"]' not in path.read_text():
+            with path.open("a") as config:
+                config.write(f'\n[projects."{directory}"]\ntrust_level = "trusted"\n')
+
     async def launch(
         self,
         runtime: str,
@@ -237,7 +250,9 @@ class ClientWorld:
         env: Mapping[str, str] | None = None,
         size: tuple[int, int] = (200, 50),
     ) -> Client:
-        """Start a client and bring it to its ready input line; fails with its screen otherwise."""
+        """Start a client in a trusted directory and bring it to its ready input line; fails with its screen."""
+        if not self.clients:
+            self.trust(runtime, self.directory(name))
         for attempt in range(STARTS):
             client = await self.launch(runtime, name, resume=resume, argv=argv, env=env, size=size)
             boot = await client.boot()

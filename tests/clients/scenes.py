@@ -31,7 +31,7 @@ QUESTION = {
     ]
 }
 ESCALATED = {
-    "cmd": "touch /etc/peerwake-test",
+    "cmd": "touch /nonexistent/peerwake-test",
     "sandbox_permissions": "require_escalated",
     "justification": "May I touch it?",
 }
@@ -40,8 +40,8 @@ RULES = (
     Rule("say nothing yet", Say("at last", silence=10)),
     Rule("run slowly", Call("Bash", {"command": "sleep 8", "description": "wait"})),
     Rule("execute slowly", Call("exec_command", {"cmd": "sleep 8"})),
-    Rule("ask to touch", Call("Bash", {"command": "touch /etc/peerwake-test", "description": "touch"})),
-    Rule("ask to write", Call("Write", {"file_path": "/etc/peerwake-test", "content": "one\ntwo\n"})),
+    Rule("ask to touch", Call("Bash", {"command": "touch /nonexistent/peerwake-test", "description": "touch"})),
+    Rule("ask to write", Call("Write", {"file_path": "/nonexistent/peerwake-test", "content": "one\ntwo\n"})),
     Rule("ask to escalate", Call("exec_command", ESCALATED)),
     Rule("ask me", Call("AskUserQuestion", QUESTION)),
     Rule("fail", Fail(529, times=50)),

@@ -29,7 +29,8 @@ async def test_a_first_start_ends_ready(runtime: str) -> None:
 async def test_a_second_start_shows_no_dialog(runtime: str) -> None:
     async with ClientWorld() as world:
         world.configure(runtime, "alice")
-        first = await world.start(runtime, "alice")
+        first = await world.launch(runtime, "alice")
+        assert (await first.boot()).dialogs == ("trust",)
         await first.end()
         world.clients.clear()
         client = await world.launch(runtime, "alice")
@@ -60,7 +61,9 @@ async def test_an_unknown_dialog_is_reported_and_left_alone() -> None:
 async def test_a_first_start_of_an_ordinary_user_ends_ready(runtime: str) -> None:
     async with ClientWorld(ordinary_user=True) as world:
         world.configure(runtime, "alice")
-        client = await world.start(runtime, "alice")
+        client = await world.launch(runtime, "alice")
+        boot = await client.boot()
+        assert (boot.end, boot.dialogs) == (BootEnd.READY, ("trust",)), boot.excerpt
         assert owner(client.started.pane.pid) == NOBODY
         await client.until(ScreenState.READY)
 

@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import os
+import select
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -12,7 +15,7 @@ from typing import Any, BinaryIO, Self
 import mcp_server.serve.bridge as bridge
 from tests.live.world import TOP, World
 
-SECONDS = 30.0
+SECONDS = 20.0
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 Answer = dict[str, Any]
@@ -87,6 +90,7 @@ class LineWire(Wire):
         super().__init__()
         self._outgoing = outgoing
         self._incoming = incoming
+        self._unread = b""
 
     def tell(self, data: bytes) -> None:
         self._outgoing.write(data + b"\n")
@@ -95,12 +99,20 @@ class LineWire(Wire):
     def exchange(self, data: bytes) -> Answer:
         self.tell(data)
         while True:
-            line = self._incoming.readline()
-            if not line:
-                raise ConnectionError("closed without an answer")
-            answer: Answer = json.loads(line)
+            answer: Answer = json.loads(self._line())
             if "method" not in answer:
                 return answer
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._unread:
+            if not select.select([self._incoming], [], [], SECONDS)[0]:
+                raise TimeoutError(f"no answer in {SECONDS:g} s")
+            chunk = os.read(self._incoming.fileno(), 1 << 20)
+            if not chunk:
+                raise ConnectionError("closed without an answer")
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
 
     def close(self) -> None:
         self._outgoing.close()
@@ -120,7 +132,9 @@ class SocketWire(LineWire):
             self.greeting = self.exchange(json.dumps({"peerwake": 1, "role": "mcp"} | hello).encode())
 
     def close(self) -> None:
-        super().close()
+        with suppress(OSError):
+            self._outgoing.close()
+        self._incoming.close()
         self._socket.close()
 
 

@@ -165,9 +165,10 @@ class World:
                 server.kill()
                 server.wait(5)
         background = self.server_pid()
-        if background is not None and (process := identify(background)) is not None:
-            terminate(process)
-            until(lambda: not process.is_alive(), 15, "the end of a background server")
+        if background is not None:
+            left = identify(background)
+            if left is not None and terminate(left):
+                until(lambda: identify(background) != left, 15, "the end of a background server")
         for record in self.root.state.glob("*.session"):
             server_of = json.loads(record.read_text()).get("tmux")
             if server_of is not None:

@@ -1,14 +1,14 @@
 """One message into one pane, against a test client in a real tmux."""
 
+import json
 import os
 import signal
 import sys
-from dataclasses import replace
 
 import anyio
 import pytest
 
-from tests.terminal import QUICK, Person, Terminal, envelope, terminal, until
+from tests.terminal import QUICK, Terminal, envelope, terminal, until
 from transport.clock import SystemClock
 from transport.delivery import gate
 from transport.errors import InvalidInput
@@ -361,51 +361,6 @@ async def test_two_messages_at_once_are_not_mixed() -> None:
         assert sorted(term.said()) == sorted(texts)
 
 
-@pytest.mark.parametrize(
-    ("said", "hold"),
-    [
-        (None, None),
-        (ScreenState.READY, None),
-        (ScreenState.BUSY, Hold.BUSY),
-        (ScreenState.ASKS, Hold.ASKS),
-        (ScreenState.UNKNOWN, Hold.UNKNOWN),
-    ],
-)
-async def test_the_clients_own_word_holds_a_message(said: ScreenState | None, hold: Hold | None) -> None:
-    async def status() -> ScreenState | None:
-        return said
-
-    async with terminal() as term:
-        target = replace(term.target, status=status)
-        assert (await gate(target, SystemClock())).hold is hold
-    async with terminal(DRAFT="mine") as term:
-        target = replace(term.target, status=status)
-        assert (await gate(target, SystemClock())).hold is not None
-
-
-async def test_ready_according_to_the_client_does_not_overrule_the_screen() -> None:
-    async def status() -> ScreenState | None:
-        return ScreenState.READY
-
-    async with terminal(DIALOG="Do you want to proceed?") as term:
-        assert (await gate(replace(term.target, status=status), SystemClock())).hold is Hold.ASKS
-
-
-async def test_a_person_who_types_holds_a_message() -> None:
-    async with terminal() as term:
-        person = Person(term)
-        try:
-            await until(lambda: len(term.tmux("list-clients").splitlines()) == 2)
-            person.type("x\r")
-            await until(lambda: term.keys == ["x", "\r"])
-            outcome = await term.hand_over(envelope("x"))
-            assert (outcome.hold, outcome.typed) == (Hold.DRAFT, False)
-            quiet = replace(term.target, human_quiet_seconds=0.0)
-            assert (await gate(quiet, SystemClock())).hold is None
-        finally:
-            person.leave()
-
-
 PROGRAM = """
 import json, os, sys
 text = ""
@@ -440,3 +395,15 @@ async def test_a_program_without_a_composer(is_silent: bool) -> None:
 
 async def _passes(term: Terminal) -> bool:
     return (await gate(term.target, SystemClock())).hold is None
+
+
+async def test_a_message_that_came_back_from_the_clients_queue_is_submitted() -> None:
+    text = envelope("x")
+    async with terminal() as term:
+        term.transcript.path.write_text(json.dumps({"type": "queued", "text": text}) + "\n")
+        outcome = await term.resume(text)
+        assert (outcome.receipt, outcome.submits) == (Receipt.INJECTED, 0)
+        await term.pane.paste(text)
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        assert (await term.resume(text)).submits == 1
+        await until(lambda: term.said() == [text])

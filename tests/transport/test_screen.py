@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from tests.terminal import RULES as TUI_RULES
 from transport.screen import Reading, Screen, ScreenRules, Shown, compare, read_screen, screen_of
-from transport.sgr import split_faint
 from transport.vocabulary import ScreenState
 
 BAR = "─" * 30
@@ -138,14 +137,6 @@ def test_faint_text_was_not_typed() -> None:
     assert read_screen(screen_of(ghost), plain).input_text == "Try this"
 
 
-def test_styles() -> None:
-    lines, solid = split_faint(
-        "a\x1b[38;5;2mb\x1b[38;2;2;2;2mc\x1b[2md\x1b[me\n\x1b[2mf\n g\x1b[0m h\x1b]0;t\x07i\x0fj"
-    )
-    assert lines == ("abcde", "f", " g hij")
-    assert solid == ("abc e", "", "   hij")
-
-
 def test_several_lines_and_no_end() -> None:
     rules = ScreenRules(composer="^› (?P<text>.*)$", placeholder="Ask.*", ready=("model",), footer=2)
     assert typed("› one", "  two", "", "  three", rules=rules) == "one\ntwo\n\nthree"
@@ -225,3 +216,39 @@ def test_a_draft_next_to_ours_is_never_ours(before: str, after: str) -> None:
 def test_random_screens_are_never_ready(lines: list[str]) -> None:
     found = read_screen(replace(screen(*lines), title="x"), RULES)
     assert found.state in (ScreenState.UNKNOWN, ScreenState.ASKS, ScreenState.BUSY)
+
+
+CODEX_LIKE = ScreenRules(
+    composer="^› (?P<text>.*)$",
+    composer_end="^  model",
+    cursor_in_composer=True,
+    scroll_mark=r"\s[↑↓]$",
+    asks_title=("Action",),
+    asks=(r"^  Would you like",),
+)
+TALL = ["<peer-message-1>", *["a line of the letter"] * 30, "  Would you like tea?", "</peer-message-1>"]
+
+
+def outgrown(*lines: str, rules: ScreenRules = CODEX_LIKE, title: str = "", up: int = 1) -> Shown:
+    found = read_screen(screen(*lines, title=title, cursor=(3, len(lines) - up)), rules)
+    return compare(found, "\n".join(TALL), rules)
+
+
+def test_a_composer_that_outgrew_the_window_shows_the_end_of_ours() -> None:
+    rows = [f"  {line}" for line in TALL]
+    assert outgrown("", "› a line of the letter          ↑", *rows[-8:]) is Shown.OURS
+    assert outgrown(*rows[-8:]) is Shown.OURS
+    assert outgrown("history", *rows[-8:]) is Shown.NONE
+    assert outgrown(*rows[-8:], "  and more") is Shown.NONE
+    assert outgrown(*rows[-8:-1]) is Shown.NONE
+    assert outgrown(rows[-1][:12]) is Shown.NONE
+    assert outgrown(*rows[-8:], up=5) is Shown.NONE
+    assert outgrown(*rows[-8:], title="Action Required") is Shown.NONE
+
+
+def test_a_scrolled_composer_between_its_bars() -> None:
+    rows = [f"  {line}" for line in TALL]
+    bars = ("history", "─" * 10 + " ↑ 20 more", *rows[-6:], BAR, "  ready")
+    assert outgrown(*bars, rules=RULES) is Shown.OURS
+    assert outgrown(*bars[:1], *bars[2:], rules=RULES) is Shown.NONE
+    assert outgrown(*bars, *["x"] * 5, rules=RULES) is Shown.NONE

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sqlite3
+from typing import Final
 
 from transport.message import Message
 from transport.spool.records import (
@@ -15,13 +16,19 @@ from transport.spool.records import (
     to_message,
 )
 
-_INSERT = """
+NO_CAP: Final = 2**62
+
+_COUNT: Final = """
+    INSERT INTO queues (recipient, depth) VALUES (?, 1)
+    ON CONFLICT (recipient) DO UPDATE SET depth = depth + 1 WHERE depth < ? RETURNING depth
+"""
+_INSERT: Final = """
     INSERT INTO messages (
         id, nonce, sender, recipient, topic, attachments, reply_to, idempotency_key,
         hops, accepted_at, kind, removed_controls, queued_at
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_SAME_KEY = f"""
+_SAME_KEY: Final = f"""
     SELECT {MESSAGE} {FROM}
     WHERE m.sender = ? AND m.idempotency_key = ? AND m.accepted_at > ? ORDER BY m.seq DESC LIMIT 1
 """
@@ -35,12 +42,6 @@ def enqueue(db: sqlite3.Connection, message: Message, cap: int, hop_limit: int) 
     """
     if message.idempotency_key is not None and (first := _same_key(db, message)):
         return Accepted(first, True, depth(db, str(first.recipient)))
-    waiting = depth(db, str(message.recipient))
-    if waiting >= cap:
-        raise SpoolCapped(
-            f"the queue of {message.recipient} holds {waiting:,} messages, its limit is {cap:,};"
-            " wait until it has drained, then send again"
-        )
     if message.reply_to is not None:
         message = _after_parent(db, message)
     if message.hops > hop_limit:
@@ -48,19 +49,28 @@ def enqueue(db: sqlite3.Connection, message: Message, cap: int, hop_limit: int) 
             f"this would be reply {message.hops} in one chain, the limit is {hop_limit};"
             " stop answering, or start anew without reply_to"
         )
-    insert(db, message)
-    return Accepted(message, False, waiting + 1)
+    return Accepted(message, False, insert(db, message, cap))
 
 
-def insert(db: sqlite3.Connection, message: Message) -> None:
-    """Write a message to the tail of its recipient's queue without any check."""
+def insert(db: sqlite3.Connection, message: Message, cap: int = NO_CAP) -> int:
+    """Write a message to the tail of its recipient's queue and return the depth.
+
+    Raises SpoolCapped before anything is written.
+    """
+    recipient = str(message.recipient)
+    counted = db.execute(_COUNT, (recipient, cap)).fetchone() if cap > 0 else None
+    if counted is None:
+        raise SpoolCapped(
+            f"the queue of {recipient} holds {depth(db, recipient):,} messages, its limit is {cap:,};"
+            " wait until it has drained, then send again"
+        )
     written = db.execute(
         _INSERT,
         (
             message.id,
             message.nonce,
             str(message.sender),
-            str(message.recipient),
+            recipient,
             message.topic,
             from_attachments(message.attachments),
             message.reply_to,
@@ -73,6 +83,7 @@ def insert(db: sqlite3.Connection, message: Message) -> None:
         ),
     )
     db.execute("INSERT INTO bodies (seq, body) VALUES (?, ?)", (written.lastrowid, message.body))
+    return int(counted[0])
 
 
 def depth(db: sqlite3.Connection, recipient: str) -> int:

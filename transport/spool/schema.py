@@ -79,12 +79,6 @@ FIRST: Final[Step] = (
     "CREATE INDEX keys ON messages (sender, idempotency_key) WHERE idempotency_key IS NOT NULL",
     "CREATE INDEX waiting ON queues (recipient) WHERE depth > 0",
     """
-    CREATE TRIGGER count_accepted AFTER INSERT ON messages BEGIN
-        INSERT INTO queues (recipient, depth) VALUES (new.recipient, 1)
-            ON CONFLICT (recipient) DO UPDATE SET depth = depth + 1;
-    END
-    """,
-    """
     CREATE TRIGGER count_changed AFTER UPDATE OF state ON messages
     WHEN (old.state IN ('queued', 'leased')) <> (new.state IN ('queued', 'leased'))
         OR (old.state = 'dead') <> (new.state = 'dead')
@@ -109,6 +103,8 @@ def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool =
     _check_file(path, len(steps))
     db = connect(path)
     try:
+        # Asked before anything is written: the journal mode of another program's file is its own.
+        _version(db, path, len(steps))
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise SpoolFailed(f"{path} is on a file system without shared memory; set PEERWAKE_HOME to a local disk")
         _migrate(db, path, steps)

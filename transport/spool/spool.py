@@ -8,6 +8,7 @@ from transport.identity import Identity
 from transport.message import Message
 from transport.spool import accept, settle, upkeep, views
 from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
+from transport.spool.trace import Trace
 from transport.spool.writer import Reader, Writer
 from transport.vocabulary import Stage
 
@@ -27,6 +28,7 @@ class Spool:
         self.path = path
         self._writer = Writer(path, patience)
         self._reader = Reader(path, patience)
+        self._trace = Trace(path.with_name(f"{path.name}-wal"))
         self._version = 0
 
     async def __aenter__(self) -> Self:
@@ -149,8 +151,14 @@ class Spool:
         """Return the newest dead letters of a recipient, or of all, without their history."""
         return await self._reader.submit(views.dead, recipient, limit)
 
+    async def sent_since(self, message_id: str) -> bool:
+        """Return whether the recipient of a message has sent any since this one was last handed over."""
+        return await self._reader.submit(views.sent_since, message_id)
+
     async def changed_elsewhere(self) -> bool:
         """Return whether another process has written since the last time this was asked."""
+        if not self._trace.may_have_changed():
+            return False
         now = await self._writer.submit(views.data_version)
         before, self._version = self._version, now
         return before != now

@@ -158,6 +158,10 @@ class SpoolStore:
         """Return the newest dead letters of a recipient, or of all, without their history."""
         return self.read(views.dead, recipient, limit)
 
+    def sent_since(self, message_id: str) -> bool:
+        """Return whether the recipient of a message has sent any since this one was last handed over."""
+        return self.read(views.sent_since, message_id)
+
     def changed_elsewhere(self) -> bool:
         """Return whether another process (or connection) has written since the last time this was asked."""
         with translated(self.path):
@@ -166,8 +170,12 @@ class SpoolStore:
 
     def write(self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on the database as one transaction, alone in it over all processes."""
-        with self.held(self._busy_seconds), self.transaction() as db:
-            return function(db, *args, **kwargs)
+        with translated(self.path):
+            self._turnstile.enter(self._busy_seconds)
+            try:
+                return self._transact(function, *args, **kwargs)
+            finally:
+                self._turnstile.leave()
 
     def read(self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on one snapshot of the database, beside any writer."""
@@ -180,18 +188,25 @@ class SpoolStore:
         with translated(self.path), self._turnstile.held(seconds):
             yield
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is done inside, or nothing of it; the lock of writers is held."""
+    def transact(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Commit what `function` does, or nothing of it; the caller holds the lock of writers."""
         with translated(self.path):
-            self._check_place()
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._roll_back()
-                raise
-            self._commit()
+            return self._transact(function, *args, **kwargs)
+
+    def _transact(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._check_place()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            result = function(self._db, *args, **kwargs)
+        except BaseException:
+            self._roll_back()
+            raise
+        self._commit()
+        return result
 
     def _check_place(self) -> None:
         """Refuse to write into a file that nobody will find again."""

@@ -100,13 +100,14 @@ class Turnstile:
             if self._asked:
                 fcntl.flock(self._turn, fcntl.LOCK_EX)
                 fcntl.flock(self._spool, fcntl.LOCK_EX)
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
             with self._mutex:
                 self._asked = False
                 if self._wanted:
                     self._wanted = False
                     self._granted.release()
+                    fcntl.flock(self._turn, fcntl.LOCK_UN)
                     continue
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
                 fcntl.flock(self._spool, fcntl.LOCK_UN)
                 if self._closed:
                     self._close_files()

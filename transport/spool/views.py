@@ -25,6 +25,13 @@ _RECORD: Final = f"""
     SELECT {MESSAGE}, m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_before, m.reason,
         m.settled_at, m.seq {FROM}
 """
+_SENT_SINCE: Final = """
+    SELECT EXISTS (
+        SELECT 1 FROM messages AS task JOIN events USING (seq)
+        JOIN messages AS sent ON sent.seq > task.seq AND sent.sender = task.recipient
+        WHERE task.id = ? AND events.event = 'pasting' AND sent.accepted_at >= events.last_at
+    )
+"""
 _HEAD: Final = """
     SELECT id, queued_at, not_before, state, reason FROM messages
     WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
@@ -89,6 +96,11 @@ def dead(db: sqlite3.Connection, recipient: Identity | None, limit: int) -> list
     where, values = ("", ()) if recipient is None else ("AND m.recipient = ?", (str(recipient),))
     rows = db.execute(f"{_RECORD} WHERE m.state = 'dead' {where} ORDER BY m.seq DESC LIMIT ?", (*values, limit))
     return [_to_record(row) for row in rows]
+
+
+def sent_since(db: sqlite3.Connection, message_id: str) -> bool:
+    """Return whether the recipient of a message has sent any since this one was last handed over."""
+    return bool(db.execute(_SENT_SINCE, (message_id,)).fetchone()[0])
 
 
 def data_version(db: sqlite3.Connection) -> int:

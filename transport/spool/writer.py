@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeVarTuple
+from typing import Final, ParamSpec, TypeVar
 
 from transport.errors import PeerwakeError
 from transport.spool import views
@@ -14,7 +14,8 @@ from transport.spool.worker import Failed, Job, Worker
 
 LOCK_SECONDS: Final = 0.5
 
-Ts = TypeVarTuple("Ts")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Unfinished(Exception):
@@ -84,15 +85,16 @@ class Reader(Worker[sqlite3.Connection]):
 
 def together(store: SpoolStore, jobs: Sequence[Job]) -> Sequence[object]:
     """Do the jobs in one transaction, or, where one of them spoils it, each in its own; return the outcomes."""
-    try:
-        with store.transaction() as db:
-            return [_attempt(db, job) for job in jobs]
-    except SpoolFull as error:
-        return [Failed(error)] if len(jobs) == 1 else [_outcome(_alone, store, job) for job in jobs]
-    except SpoolError as error:
-        return [Failed(error)] * len(jobs)
-    except Exception:
-        return [_outcome(_alone, store, job) for job in jobs]
+    outcomes = _outcome(store.transact, _attempt_all, jobs)
+    if not isinstance(outcomes, Failed):
+        return outcomes
+    if isinstance(outcomes.error, SpoolError) and not isinstance(outcomes.error, SpoolFull):
+        return [outcomes] * len(jobs)
+    return [_outcome(store.transact, job.function, *job.args) for job in jobs]
+
+
+def _attempt_all(db: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[object]:
+    return [_attempt(db, job) for job in jobs]
 
 
 def _attempt(db: sqlite3.Connection, job: Job) -> object:
@@ -105,13 +107,8 @@ def _attempt(db: sqlite3.Connection, job: Job) -> object:
         return Failed(refusal)
 
 
-def _alone(store: SpoolStore, job: Job) -> object:
-    with store.transaction() as db:
-        return job.function(db, *job.args)
-
-
-def _outcome(function: Callable[[*Ts], object], *args: *Ts) -> object:
+def _outcome(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Failed:
     try:
-        return function(*args)
+        return function(*args, **kwargs)
     except Exception as error:
         return Failed(error)

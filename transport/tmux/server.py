@@ -1,6 +1,5 @@
 """One tmux server per identity: start it, know it by pid and start time, end it, notice its death."""
 
-import json
 import os
 import signal
 import socket as sockets
@@ -149,11 +148,13 @@ def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
     """Start the server process and return it; blocking."""
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
     argv = [*_scope(spec), *launcher]
-    job = {"argv": commands.foreground_server(tmux, spec.socket), "env": dict(spec.env), "cwd": str(spec.cwd)}
+    server_argv = commands.foreground_server(tmux, spec.socket)
+    pairs = (f"{name}={value}" for name, value in spec.env.items())
+    job = os.fsencode("\0".join([str(spec.cwd), str(len(server_argv)), *server_argv, *pairs]))
     spec.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    done = run(argv, deadline=deadline, stdin=json.dumps(job).encode())
+    done = run(argv, deadline=deadline, stdin=job)
     if done.status and spec.scope:
-        done = run(launcher, deadline=deadline, stdin=json.dumps(job).encode())
+        done = run(launcher, deadline=deadline, stdin=job)
     if done.status:
         raise StartFailed(f"tmux could not be started: {done.stderr.strip()[-300:]}")
     server = identify(int(done.stdout))

@@ -109,5 +109,7 @@ def _ask(socket: Path, words: tuple[str, ...]) -> Rows:
         text = " ".join(done.stderr)
         if "no server running" in text or "no sessions" in text:
             raise TmuxGone(f"tmux on {socket}: {text}")
+        if "no current target" in text:
+            return ()
         raise TmuxUnknown(f"tmux on {socket}: {text or 'no reason given'}")
     return tuple(tuple(line.split(" ")) for line in done.stdout)

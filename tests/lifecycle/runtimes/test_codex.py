@@ -123,34 +123,35 @@ def test_the_rollout_that_the_process_holds_open_is_the_one(tmp_path: Path, held
     assert refer(facts(tmp_path, pane_pid=os.getpid())) == TWO
 
 
-def at(seconds_ago: float) -> str:
-    return datetime.fromtimestamp(time.time() - seconds_ago, UTC).isoformat().replace("+00:00", "Z")
-
-
 def event(kind: str, seconds_ago: float) -> bytes:
-    text = json.dumps({"timestamp": at(seconds_ago), "type": "event_msg", "payload": {"type": kind}})
+    moment = datetime.fromtimestamp(time.time() - seconds_ago, UTC).isoformat().replace("+00:00", "Z")
+    text = json.dumps({"timestamp": moment, "type": "event_msg", "payload": {"type": kind}})
     return text.replace(": ", ":").encode() + b"\n"
 
 
+STARTED, COMPLETE, ABORTED = "task_started", "task_complete", "turn_aborted"
+UNDATED = b'{"type":"event_msg","payload":{"type":"task_started"}}\n'
+
+
 @pytest.mark.parametrize(
-    ("events", "state"),
+    ("events", "rest", "state"),
     [
-        ((), ScreenState.READY),
-        ((event("task_started", 0.1),), ScreenState.BUSY),
-        ((event("task_started", 0.1), message("user", TEXT) + b"\n"), ScreenState.BUSY),
-        ((event("task_started", 0.2), event("task_complete", 0.1)), ScreenState.READY),
-        ((event("task_started", 0.2), event("turn_aborted", 0.1)), ScreenState.READY),
-        ((event("task_started", 0.3), event("task_complete", 0.2), event("task_started", 0.1)), ScreenState.BUSY),
-        ((event("task_started", 60),), ScreenState.READY),
-        ((b'{"type":"event_msg","payload":{"type":"task_started"}}\n',), ScreenState.READY),
-        ((event("task_started", 0.1), b"x" * 100_000), ScreenState.READY),
+        ((), b"", ScreenState.READY),
+        (((STARTED, 0.1),), b"", ScreenState.BUSY),
+        (((STARTED, 0.1),), message("user", TEXT) + b"\n", ScreenState.BUSY),
+        (((STARTED, 0.2), (COMPLETE, 0.1)), b"", ScreenState.READY),
+        (((STARTED, 0.2), (ABORTED, 0.1)), b"", ScreenState.READY),
+        (((STARTED, 0.3), (COMPLETE, 0.2), (STARTED, 0.1)), b"", ScreenState.BUSY),
+        (((STARTED, 60),), b"", ScreenState.READY),
+        ((), UNDATED, ScreenState.READY),
+        (((STARTED, 0.1),), b"x" * 100_000, ScreenState.READY),
     ],
 )
 def test_a_turn_that_just_began_is_known_from_the_rollout(
-    tmp_path: Path, events: tuple[bytes, ...], state: ScreenState
+    tmp_path: Path, events: tuple[tuple[str, float], ...], rest: bytes, state: ScreenState
 ) -> None:
     path = rollout(tmp_path, ONE)
-    path.write_bytes(path.read_bytes() + b"".join(events))
+    path.write_bytes(path.read_bytes() + b"".join(event(*each) for each in events) + rest)
     assert status(facts(tmp_path)) is state
 
 

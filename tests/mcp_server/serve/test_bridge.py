@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.mcp_server import bridge_server
 from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
 from tests.mcp_server.memory_service import MemoryService
 from transport.paths import Root
+from transport.process import start_time
 
 ABRUPT = ServeOptions(port=None, stop_seconds=0.0)
 INITIALIZE: dict[str, Any] = {
@@ -346,6 +348,8 @@ def notes(tmp_path: Path, root: Root) -> Any:
             os.kill(each["pid"], signal.SIGKILL)
         except ProcessLookupError:
             continue
+        while start_time(each["pid"]) is not None:
+            time.sleep(0.005)
 
 
 def starts(path: Path) -> list[dict[str, Any]]:
@@ -366,6 +370,20 @@ async def test_it_starts_a_server_that_is_not_the_agents(root: Root, notes: Path
         assert await process.ended() == 0
     async with bridged(root) as process:
         await process.greet()
+
+
+async def test_it_starts_the_server_of_this_package_in_a_root_that_is_not_there_yet(root: Root) -> None:
+    home = Root(root.home / "new" / "home")
+    async with bridged(home, start=True, HOME=str(root.home), PATH=os.environ["PATH"], PEERWAKE_TCP="false") as process:
+        await process.greet()
+        pid = json.loads(home.discovery.read_text())["pid"]
+        try:
+            answer = await process.ask(call(1))
+            assert answer["result"]["structuredContent"]["code"] == "unknown-peer"
+            assert home.home.stat().st_mode & 0o777 == 0o700
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            await until(lambda: start_time(pid) is None)
 
 
 async def test_many_bridges_start_one_server(root: Root, notes: Path) -> None:
@@ -396,17 +414,13 @@ async def test_a_server_that_was_killed_is_started_again(
     assert len(starts(notes)) == 2
 
 
-async def test_a_server_that_cannot_be_started_is_told(root: Root) -> None:
-    session = Session()
-    assert session.from_client(json.dumps(PING).encode())[1] == b""
-    async with bridged(root, "--", "/nowhere/python", start=True) as process:
-        await process.write(INITIALIZE)
-        await until(lambda: "No such file" in log_of(root))
-
-
-def log_of(root: Root) -> str:
-    path = root.logs / "background.log"
-    return path.read_text() if path.exists() else ""
+async def test_why_a_server_cannot_be_started_is_told(root: Root) -> None:
+    words = ("--reconnect-seconds", "0.5", "--", "/nowhere/python")
+    async with bridged(root, *words, start=True) as process:
+        answer = await process.ask(INITIALIZE)
+    assert answer["error"]["code"] == NO_SERVER
+    assert "cannot start /nowhere/python: No such file or directory" in answer["error"]["message"]
+    assert "peerwake serve" in answer["error"]["message"]
 
 
 # as a program

@@ -1,6 +1,8 @@
 """Who is calling: the table of contract section 15."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from tests.mcp_server.fronts import ALICE, BOB, team
 from tests.mcp_server.memory_service import MemoryService
 from transport.identity import OPERATOR, Identity
 from transport.paths import Root
+from transport.process import start_time
 
 CREDENTIALS = Credentials(b"k" * 32)
 STRANGER = Identity("claude", "stranger")
@@ -98,6 +101,22 @@ async def test_a_claimed_directory_does_not_count_where_the_kernel_tells(
     service.add("dora", "codex", cwd=str(tmp_path / "dora"))
     monkeypatch.chdir("/")
     assert (await callers.on_socket(me(), Claim(cwd=str(tmp_path / "dora")))).identity is None
+
+
+async def test_a_process_that_has_ended_is_not_the_operator(callers: Callers) -> None:
+    ended = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])  # noqa: ASYNC220
+    started = start_time(ended.pid)
+    ended.wait()
+    for process in (PeerProcess(os.geteuid(), ended.pid, started), PeerProcess(os.geteuid(), None)):
+        with pytest.raises(NotAllowed, match="has ended"):
+            await callers.on_socket(SocketPeer(process), Claim())
+        caller = await callers.on_socket(SocketPeer(process), Claim(CREDENTIALS.credential_for(BOB)))
+        assert caller.identity == BOB
+
+
+async def test_another_process_with_the_same_number_is_not_the_operator(callers: Callers) -> None:
+    with pytest.raises(NotAllowed, match="has ended"):
+        await callers.on_socket(SocketPeer(PeerProcess(os.geteuid(), os.getpid(), "another start")), Claim())
 
 
 def test_tcp_needs_a_credential(callers: Callers) -> None:

@@ -143,6 +143,34 @@ async def test_another_uid_is_told_and_closed(root: Root) -> None:
         assert json.loads(done.stdout)["error"]["code"] == "not-allowed"
 
 
+SHOUT = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(sys.stdin.buffer.read())
+"""
+
+
+async def test_who_has_gone_before_it_was_looked_at_is_not_the_operator(root: Root) -> None:
+    """An agent's process that shouts and ends cannot pass for somebody outside every session."""
+    service = team(root)
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    arguments = {"personality": "bob", "message": "x", "from": "carol"}
+    said = [{"peerwake": 1, "role": "control"}, {"id": 1, "verb": "send", "args": arguments}]
+    lines_said = "".join(json.dumps(one) + "\n" for one in said)
+    posted = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n" + json.dumps(ping)
+    async with running(root, service) as run:
+        for text in (lines_said, posted):
+            # The loop does not run meanwhile, so the server looks when the process has gone.
+            argv = [sys.executable, "-I", "-S", "-c", SHOUT, run.socket]
+            subprocess.run(argv, input=text.encode(), check=True, timeout=10)  # noqa: ASYNC221
+        async with control(run.socket) as connection:
+            assert (await connection.ask({"id": 1, "verb": "ping"}))["ok"]
+            status = await connection.ask({"id": 2, "verb": "status"})
+    assert status["result"]["operator"] is True
+    assert service.letters == {}
+
+
 async def test_one_connections_first_bytes_decide(root: Root) -> None:
     async with running(root) as run:
         async with httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=run.socket)) as client:

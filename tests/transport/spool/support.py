@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -74,21 +75,23 @@ def until(condition: Any, seconds: float = 10.0) -> None:
 
 def check_counts(store: SpoolStore) -> None:
     """Assert that the file is sound and its counters say what its rows say."""
-    with store.transaction() as db:
-        assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
-        counted = db.execute(
-            "SELECT recipient, sum(state IN ('queued', 'leased')), sum(state = 'dead') FROM messages GROUP BY recipient"
-        ).fetchall()
-        kept = {name: (depth, dead) for name, depth, dead in db.execute("SELECT recipient, depth, dead FROM queues")}
-        assert {name: counts for name, counts in kept.items() if counts != (0, 0)} == {
-            name: (depth, dead) for name, depth, dead in counted if (depth, dead) != (0, 0)
-        }
-        assert (
-            db.execute("SELECT count(*) FROM messages JOIN bodies USING (seq)").fetchone()
-            == db.execute("SELECT count(*) FROM messages").fetchone()
-        )
-        assert (
-            db.execute("SELECT count(*) FROM bodies").fetchone()
-            == db.execute("SELECT count(*) FROM messages").fetchone()
-        )
-        assert db.execute("SELECT count(*) FROM events WHERE seq NOT IN (SELECT seq FROM messages)").fetchone() == (0,)
+    store.read(_check_counts)
+
+
+def _check_counts(db: sqlite3.Connection) -> None:
+    assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    counted = db.execute(
+        "SELECT recipient, sum(state IN ('queued', 'leased')), sum(state = 'dead') FROM messages GROUP BY recipient"
+    ).fetchall()
+    kept = {name: (depth, dead) for name, depth, dead in db.execute("SELECT recipient, depth, dead FROM queues")}
+    assert {name: counts for name, counts in kept.items() if counts != (0, 0)} == {
+        name: (depth, dead) for name, depth, dead in counted if (depth, dead) != (0, 0)
+    }
+    assert (
+        db.execute("SELECT count(*) FROM messages JOIN bodies USING (seq)").fetchone()
+        == db.execute("SELECT count(*) FROM messages").fetchone()
+    )
+    assert (
+        db.execute("SELECT count(*) FROM bodies").fetchone() == db.execute("SELECT count(*) FROM messages").fetchone()
+    )
+    assert db.execute("SELECT count(*) FROM events WHERE seq NOT IN (SELECT seq FROM messages)").fetchone() == (0,)

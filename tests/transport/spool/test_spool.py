@@ -36,7 +36,7 @@ def threads() -> set[str]:
 
 def test_both_faces_of_the_spool_are_alike() -> None:
     def face(kind: type) -> dict[str, inspect.Signature]:
-        names = {"held", "transaction", "read", "write", "close"}
+        names = {"held", "transact", "read", "write", "close"}
         return {
             name: inspect.signature(value)
             for name, value in vars(kind).items()
@@ -303,8 +303,7 @@ async def test_looking_for_changes_swallows_no_write_of_the_same_moment(spool: S
 
 async def test_change_is_noticed_while_another_holds_the_lock(spool: Spool, path: Path) -> None:
     with SpoolStore(path) as store, store.held(1):
-        with store.transaction() as db:
-            db.execute("UPDATE queues SET depth = 0 WHERE FALSE")
+        store.transact(lambda db: db.execute("UPDATE queues SET depth = 0 WHERE FALSE"))
         with anyio.fail_after(5):
             await spool.changed_elsewhere()
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import anyio
@@ -11,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.terminal import TUI, terminal, until
-from transport.files import LockHeld, locked
+from tests.terminal import terminal, until
 from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 
@@ -151,60 +148,6 @@ async def test_a_closed_client_leaves_no_process_and_opens_again() -> None:
         await until(lambda: term.tmux("list-clients") == "")
         await term.pane.capture()
         assert len(term.tmux("list-clients").splitlines()) == 1
-
-
-HOLDER = """
-import sys, anyio
-from pathlib import Path
-from transport.clock import SystemClock
-from transport.process import ProcessId
-from transport.tmux.control import ControlClient
-
-async def main():
-    socket, lock, pid, started = sys.argv[1:]
-    client = ControlClient(tmux="tmux", socket=Path(socket), session="demo-alice",
-        server=ProcessId(int(pid), started), clock=SystemClock(), lock=Path(lock))
-    await client.command("list-sessions")
-    print("holding", flush=True)
-    await anyio.sleep_forever()
-
-anyio.run(main)
-"""
-
-
-@pytest.mark.parametrize("is_stopped", [False, True])
-async def test_a_crash_frees_the_lock_and_leaves_no_client(is_stopped: bool) -> None:
-    async with terminal() as term:
-        lock, tmux = term.directory / "lock", term.started.tmux
-        argv = [sys.executable, "-c", HOLDER, str(term.spec.socket), str(lock), str(tmux.pid), tmux.started]
-        holder = subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=TUI.parent.parent)  # noqa: ASYNC220
-        assert holder.stdout is not None
-        assert await anyio.to_thread.run_sync(holder.stdout.readline) == b"holding\n"
-        holder.stdout.close()
-        pane = term.another_pane(lock)
-        with pytest.raises(LockHeld, match=f"held by process {holder.pid}"):
-            await pane.capture()
-        if is_stopped:
-            os.kill(tmux.pid, signal.SIGSTOP)
-        holder.kill()
-        await anyio.to_thread.run_sync(holder.wait)
-        os.kill(tmux.pid, signal.SIGCONT)
-        await pane.capture()
-        await term.pane.aclose()
-        await until(lambda: len(term.tmux("list-clients").splitlines()) == 1)
-        await pane.aclose()
-
-
-async def test_a_lock_file_full_of_nonsense_is_held_as_long_as_it_is() -> None:
-    async with terminal() as term:
-        lock = term.directory / "lock"
-        for text in ("", "{}", "[]", '{"owner": 1, "client": 2}', "\xff" * 5000):
-            lock.write_text(text)
-            pane = term.another_pane(lock)
-            with locked(lock), pytest.raises(LockHeld):
-                await pane.capture()
-            await pane.capture()
-            await pane.aclose()
 
 
 async def test_a_round_trip_is_short() -> None:

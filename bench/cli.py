@@ -1,0 +1,71 @@
+"""The command line beside a running server: wall time of one command, commands one after the other."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from bench.ground import bare_python, ground, median_ms, seconds_of, spread
+from bench.machine import TOP
+from bench.rows import Row
+from tests.live.world import World
+
+FLOOR: Final = "python -I -S -c pass"
+PEERS: Final = 10
+COMMANDS: Final[dict[str, Sequence[str]]] = {
+    "peerwake send --wait 0": ("send", "sleeper", "hello", "--wait", "0"),
+    "peerwake send (delivered)": ("send", "alice", "hello"),
+    "peerwake list": ("list",),
+    "peerwake list --json": ("list", "--json"),
+    "peerwake queue": ("queue",),
+    "peerwake --help": ("--help",),
+    "peerwake send --help": ("send", "--help"),
+}
+
+
+def run(quick: bool) -> list[Row]:
+    """Commands and bare interpreters take turns."""
+    count, seconds = (5, 1.0) if quick else (30, 5.0)
+    with ground() as world:
+        _prepare(world)
+        isolated: list[float] = []
+        plain: list[float] = []
+        times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+        for _ in range(count):
+            isolated.append(seconds_of(lambda: bare_python("-I", "-S")))
+            plain.append(seconds_of(bare_python))
+            for name, words in COMMANDS.items():
+                times[name].append(seconds_of(lambda words=words: command(world, *words)))  # type: ignore[misc]
+        rate = one_after_the_other(world, seconds)
+    floor = median_ms(isolated)
+    rows = [Row(FLOOR, floor, "ms", note=spread(isolated)), Row("python -c pass", median_ms(plain), "ms")]
+    for name, found in times.items():
+        value = median_ms(found)
+        rows.append(Row(name, value, "ms", "≤ 60", value / floor, FLOOR, spread(found)))
+    return [*rows, Row("peerwake send --wait 0, one after the other", rate, "/s", "≥ 15")]
+
+
+def _prepare(world: World) -> None:
+    """Make some peers: one that is awake, the others asleep, of which one may not be woken by what it gets."""
+    for number in range(PEERS - 2):
+        world.create(f"peer{number}")
+    world.create("alice")
+    world.create("sleeper", "--ephemeral", rules=[{"sleep_forever": True}])
+    world.serve()
+    assert world.send("alice", "good morning")["status"] == "delivered"
+
+
+def command(world: World, *words: str) -> None:
+    """Run one command as the installed script does."""
+    argv = [sys.executable, "-m", "mcp_server", *words]
+    subprocess.run(argv, env=world.env, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+
+
+def one_after_the_other(world: World, seconds: float) -> float:
+    """Return how many sends a second one shell gets accepted."""
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        command(world, *COMMANDS["peerwake send --wait 0"])
+        count += 1
+    return count / (time.perf_counter() - began)

@@ -1,0 +1,75 @@
+"""A registry of 10,000 peers: from a name to its profile, the first page, and what a change costs."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from bench.ground import median_ms, seconds_of, spread
+from bench.rows import Row
+from lifecycle.flags import Flags
+from lifecycle.resolve import Resolver
+from transport.paths import Root
+from transport.profile import Profile, host, make_profile, tenant
+from transport.registry import Registry
+from transport.snapshot import snapshot_from
+
+PEERS: Final = 10_000
+PAGE: Final = 25
+FLOOR: Final = "100 peers"
+
+
+def run(quick: bool) -> list[Row]:
+    """Measure with many peers and, as the floor, with few."""
+    count = 200 if quick else 2_000
+    home = Path(tempfile.mkdtemp(prefix="pwb-", dir="/tmp"))
+    try:
+        few = _measure(Root(home / "few"), 100, count)
+        many = _measure(Root(home / "many"), PEERS, count)
+    finally:
+        shutil.rmtree(home)
+    bounds = {"resolve": "≤ 1", "first page": "≤ 5"}
+    rows = []
+    for name, seconds in many.items():
+        value, floor = median_ms(seconds), median_ms(few[name])
+        bound = bounds.get(name, "")
+        rows.append(Row(f"{name}, {PEERS:,} peers", value, "ms", bound, value / floor, FLOOR, spread(seconds)))
+    return rows
+
+
+def _measure(root: Root, peers: int, count: int) -> dict[str, list[float]]:
+    root.prepare()
+    write(root, peers)
+    resolver = Resolver(Registry(root), Flags(root))
+    first = seconds_of(lambda: resolver.registry.names())
+    names = [f"peer-{number * 7919 % peers}" for number in range(count)]
+    return {
+        "resolve": [seconds_of(lambda name=name: _resolve(resolver, name)) for name in names],  # type: ignore[misc]
+        "first page": [seconds_of(lambda: resolver.registry.page(None, 0, PAGE)) for _ in range(count)],
+        "page of a query": [seconds_of(lambda: resolver.registry.page("9", 0, PAGE)) for _ in range(20)],
+        "nearest names": [seconds_of(lambda: resolver.registry.nearest("pear-77")) for _ in range(20)],
+        "reading it after a start": [first],
+    }
+
+
+def _resolve(resolver: Resolver, name: str) -> None:
+    _, identity = resolver.identity(name, None)
+    resolver.refuse_unwakeable(identity)
+
+
+def write(root: Root, peers: int) -> None:
+    """Write a registry without the directories of its peers."""
+    root.registry.write_bytes(snapshot_from(_profile(root, number) for number in range(peers)).encode())
+
+
+def _profile(root: Root, number: int) -> Profile:
+    return make_profile(
+        name=f"peer-{number}",
+        cwd=root.peers / f"peer-{number}",
+        runtimes=("scripted",),
+        default_runtime="scripted",
+        description=f"looks after part {number} of everything",
+        host=host(),
+        tenant_id=tenant(),
+        created_at="2026-01-01T00:00:00+00:00",
+    )

@@ -1,0 +1,114 @@
+"""Booting a client with a dialog that is drawn twice, as Claude Code draws its trust dialog."""
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from lifecycle.boot import Boot, BootEnd, Booter
+from lifecycle.limits import Limits
+from lifecycle.runtimes.base import Reader, SessionFacts
+from lifecycle.runtimes.claude import CLAUDE
+from transport.clock import SystemClock
+from transport.paths import Root
+from transport.screen import read_screen
+from transport.tmux import server as tmux_server
+from transport.tmux.control import ControlClient
+from transport.tmux.pane import Pane
+from transport.tmux.program import find_tmux
+from transport.vocabulary import ScreenState
+
+pytestmark = pytest.mark.live
+
+PROGRAM = r"""
+import os, select, sys, termios, time, tty
+redraws = [float(word) for word in sys.argv[1].split(",") if word]
+tty.setraw(0)
+options, at, began = ["No, exit", "Yes, I trust this folder"], 0, time.monotonic()
+def draw():
+    rows = ["", " Accessing workspace:", " /somewhere", ""]
+    rows += [(" \u276f " if number == at else "   ") + text for number, text in enumerate(options)]
+    os.write(1, ("\x1b[2J\x1b[H" + "\r\n".join([*rows, " Enter to confirm"])).encode())
+draw()
+while True:
+    wait = max(0, began + redraws[0] - time.monotonic()) if redraws else None
+    if not select.select([0], [], [], wait)[0]:
+        redraws.pop(0)
+        at = 0
+        draw()
+        continue
+    keys = os.read(0, 64)
+    if keys == b"\r":
+        break
+    at = 1 if keys.endswith(b"B") else 0 if keys.endswith(b"A") else at
+    draw()
+if at == 0:
+    os.write(1, b"\r\nthis folder is not trusted")
+    sys.exit(1)
+rule = "\u2500" * 60
+os.write(1, ("\x1b[2J\x1b[H" + "\r\n".join([rule, "\u276f\u00a0", rule, "  ? for shortcuts"]) + "\x1b[2;3H").encode())
+while os.read(0, 64) != b"\x03":
+    pass
+"""
+
+
+def locate(_: SessionFacts) -> Path | None:
+    return None
+
+
+@asynccontextmanager
+async def booter(root: Root, redraws: str) -> AsyncIterator[Booter]:
+    """Start the program in tmux; it draws its dialog again at these seconds, with the cursor on "No"."""
+    socket, clock = root.home / "t.sock", SystemClock()
+    spec = tmux_server.ServerSpec(
+        socket=socket,
+        session="claude-alice",
+        argv=(sys.executable, "-I", "-S", "-c", PROGRAM, redraws),
+        env={"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LANG": "C.UTF-8"},
+        cwd=root.home,
+    )
+    started = await tmux_server.start(spec)
+    control = ControlClient(tmux=find_tmux(), socket=socket, session="claude-alice", server=started.tmux, clock=clock)
+    pane = Pane(control, started.pane_id, clock)
+    facts = SessionFacts("", root.home, clock.wall(), pane_pid=started.pane.pid)
+    limits = Limits(boot_seconds=30, blocked_seconds=2)
+    try:
+        yield Booter(pane, CLAUDE, Reader(lambda line: None, locate), facts, clock, limits)
+    finally:
+        await pane.aclose()
+        await tmux_server.kill(socket, started.tmux, pane=started.pane)
+
+
+async def boot(root: Root, redraws: str) -> tuple[Boot, ScreenState]:
+    async with booter(root, redraws) as it:
+        end = await it.run()
+        return end, read_screen(await it.pane.capture(), CLAUDE.screen).state
+
+
+@pytest.mark.parametrize("redraws", ["", "0.15", "0.05,0.1,0.2,0.3", "0.6", "0.15,0.7"])
+async def test_a_dialog_that_is_drawn_again_is_answered_as_meant(root: Root, redraws: str) -> None:
+    end, state = await boot(root, redraws)
+    assert (end.end, end.dialogs) == (BootEnd.READY, ("trust",)), end.excerpt
+    assert state is ScreenState.READY
+
+
+async def test_a_client_that_dies_says_what_it_showed(root: Root) -> None:
+    async with booter(root, "") as it:
+        while "No, exit" not in "\n".join((await it.pane.capture()).lines):
+            await it.clock.sleep(0.01)
+        await it.pane.press("Enter")
+        end = await it.run()
+    assert end.end is BootEnd.DIED
+    assert "this folder is not trusted" in end.excerpt
+
+
+async def test_an_unknown_dialog_is_left_as_it_is(root: Root) -> None:
+    async with booter(root, "") as it:
+        it.runtime = CLAUDE.model_copy(update={"dialogs": ()})
+        end = await it.run()
+        assert (end.end, end.dialogs) == (BootEnd.BLOCKED, ())
+        assert re.search("❯ No, exit", end.excerpt)
+        assert any("❯ No, exit" in line for line in (await it.pane.capture()).lines)

@@ -1,0 +1,349 @@
+"""The drain of a warm identity: every way a hand-over can go, and what stands in the spool afterwards."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from lifecycle.drain import Drain
+from lifecycle.flags import Flag
+from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
+from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, scene
+from transport.delivery import HandOver
+from transport.errors import InvalidInput
+from transport.message import Message
+from transport.paths import Root
+from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.vocabulary import Hold, MessageState, Receipt, ScreenState, Stage
+
+
+@pytest.fixture
+async def stage(root: Root) -> AsyncIterator[Scene]:
+    async with scene(root, attempts=3, message_ttl_seconds=100.0) as built:
+        yield built
+
+
+async def drained(stage: Scene, *messages: Message, state: MessageState = MessageState.CONSUMED) -> Drain:
+    """Run a drain until all messages stand where they should."""
+    drain = Drain(stage.deck, ALICE)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(drain.run)
+        for message in messages:
+            await stage.clock.until(lambda message=message: stage.is_in(message, state))
+        tasks.cancel_scope.cancel()
+    return drain
+
+
+async def test_messages_are_handed_over_one_by_one_in_order(stage: Scene) -> None:
+    sent = [await stage.send(f"message {number}") for number in range(5)]
+    await drained(stage, *sent)
+    assert stage.actor.typed == [message.id for message in sent]
+    assert stage.starter.woken == 1
+
+
+async def test_a_drain_ends_with_its_queue(stage: Scene) -> None:
+    await stage.send()
+    with anyio.fail_after(10):
+        await Drain(stage.deck, ALICE).run()
+    assert stage.deck.board.status(ALICE).hold is None
+
+
+async def test_nothing_is_leased_while_the_gate_holds(stage: Scene) -> None:
+    stage.actor.holds = [Hold.DRAFT]
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.DRAFT)
+        await stage.clock.advance(20)
+        assert await stage.is_in(message, MessageState.QUEUED)
+        assert (await stage.record(message)).attempts == 0
+        stage.actor.holds = []
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_stays_unknown_is_blocked_and_the_first_answer_ends_that(stage: Scene) -> None:
+    stage.actor.holds = [TmuxUnknown("no answer")]
+    message = await stage.send()
+    board = stage.deck.board
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: board.status(ALICE).hold is Hold.UNKNOWN)
+        await stage.clock.until(lambda: board.status(ALICE).hold is Hold.BLOCKED, limit=12)
+        stage.actor.holds = []
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+
+
+async def test_no_receipt_is_tried_again_and_then_given_up_with_a_notice(stage: Scene) -> None:
+    stage.actor.plays = [UNTAKEN] * 9
+    message = await stage.send()
+    await drained(stage, message, state=MessageState.DEAD)
+    assert stage.actor.typed == [message.id] * 3
+    assert stage.actor.stages == [Stage.HELD, Stage.PASTING, Stage.PASTING]
+    assert stage.kicked == [BOB]
+    assert await stage.spool.depth(BOB) == 1
+
+
+async def test_failed_wakes_back_off_and_are_counted_in_the_spool(stage: Scene) -> None:
+    stage.starter.plays = [WakeFailed("no client")] * 9
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BACKOFF)
+        assert (await stage.record(message)).attempts == 1
+        tasks.cancel_scope.cancel()
+    began = stage.clock.now
+    await drained(stage, message, state=MessageState.DEAD)
+    assert stage.clock.now - began >= 1.9 + 4
+    assert (await stage.record(message)).reason == "waking failed: no client"
+
+
+@pytest.mark.parametrize("how", ["removed", "undeclared"])
+async def test_a_message_for_a_presence_that_is_gone_ends_as_a_dead_letter(stage: Scene, how: str) -> None:
+    if how == "removed":
+        stage.registry.remove("alice")
+    else:
+        profile = stage.registry.get("alice")
+        assert profile is not None
+        stage.registry.update(profile.model_copy(update={"runtimes": ("command",), "default_runtime": "command"}))
+
+    async def wake(*args: object, **keywords: object) -> None:
+        stage.deck.resolver.declared(ALICE)
+
+    stage.starter.wake = wake  # type: ignore[method-assign,assignment]
+    message = await stage.send()
+    await drained(stage, message, state=MessageState.DEAD)
+    assert await stage.spool.depth(BOB) == 1
+    assert not stage.deck.flags.is_set(ALICE, Flag.FAILED)
+
+
+async def test_a_stopped_peer_keeps_its_queue_and_ends_the_drain(stage: Scene) -> None:
+    stage.deck.flags.set(ALICE, Flag.STOPPED)
+    message = await stage.send()
+    with anyio.fail_after(10):
+        await Drain(stage.deck, ALICE).run()
+    assert await stage.is_in(message, MessageState.QUEUED)
+    assert stage.starter.woken == 0
+
+
+@pytest.mark.parametrize(("error", "hold"), [(SessionBlocked("a dialog"), Hold.BLOCKED), (AlreadyWaking("x"), Hold.UNKNOWN)])
+async def test_a_blocked_or_busy_wake_costs_no_attempt(stage: Scene, error: Exception, hold: Hold) -> None:
+    stage.starter.plays = [error] * 3
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is hold)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_an_unreadable_record_holds_the_message_and_does_not_spin(stage: Scene) -> None:
+    stage.deck.sessions.path(ALICE).write_text("{")
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        detail = stage.deck.board.status(ALICE).detail
+        assert detail is not None and "peerwake stop alice" in detail
+        assert stage.clock.sleeping == 1
+        assert await stage.is_in(message, MessageState.QUEUED)
+        assert stage.starter.woken == 0
+        stage.deck.sessions.path(ALICE).unlink()
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_message_that_was_typed_is_never_typed_again_blindly(stage: Scene) -> None:
+    """The terminal falls silent after the paste: the next look starts from the stage that was reached."""
+    stage.actor.plays = [TmuxUnknown("no answer"), OSError(24, "Too many open files"), TAKEN]
+    message = await stage.send()
+    await drained(stage, message)
+    assert stage.actor.stages == [Stage.HELD, Stage.PASTING, Stage.PASTING]
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_an_error_before_anything_was_typed_puts_the_message_back(stage: Scene) -> None:
+    error = OSError(24, "Too many open files")
+    error.untouched = True  # type: ignore[attr-defined]
+    stage.actor.plays = [error]
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        assert await stage.is_in(message, MessageState.QUEUED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+    assert stage.actor.stages == [Stage.HELD, Stage.HELD]
+
+
+async def test_silence_for_hours_does_not_pile_up_calls(root: Root) -> None:
+    async with scene(root) as stage:
+        stage.actor.plays = [TmuxUnknown("no answer") for _ in range(350)]
+        message = await stage.send()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Drain(stage.deck, ALICE).run)
+            await stage.clock.until(lambda: not stage.actor.plays, step=20)
+            await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+            tasks.cancel_scope.cancel()
+    assert "drain-failed" not in stage.log("lifecycle")
+
+
+async def test_a_text_that_no_terminal_takes_is_a_dead_letter(stage: Scene) -> None:
+    stage.actor.plays = [InvalidInput("text", "holds a control character")]
+    message, following = await stage.send("poison"), await stage.send("fine")
+    await drained(stage, following)
+    assert await stage.is_in(message, MessageState.DEAD)
+
+
+async def test_a_dropped_queue_of_the_client_is_noticed(stage: Scene) -> None:
+    """Injected, and then the client is idle without it: a person pressed Escape."""
+    stage.actor.plays = [INJECTED]
+    stage.actor.state = ScreenState.BUSY
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BUSY)
+        await stage.clock.advance(20)
+        assert await stage.is_in(message, MessageState.LEASED)
+        stage.actor.state = ScreenState.READY
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED), limit=30)
+        tasks.cancel_scope.cancel()
+    assert stage.actor.typed == [message.id] * 2
+    assert (await stage.record(message)).attempts == 1
+
+
+async def test_injected_becomes_consumed_when_the_transcript_says_so(stage: Scene) -> None:
+    stage.actor.plays = [INJECTED]
+    stage.actor.state = ScreenState.BUSY
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BUSY)
+        stage.actor.evidence[message.id] = Receipt.CONSUMED
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED), limit=2)
+        tasks.cancel_scope.cancel()
+    assert stage.actor.typed == [message.id]
+
+
+async def test_a_death_after_the_paste_is_settled_by_the_transcript(stage: Scene) -> None:
+    async def dies(message_id: str) -> None:
+        stage.actor.on_deliver = None
+        stage.actor.evidence[message_id] = Receipt.CONSUMED
+
+    stage.actor.on_deliver = dies
+    stage.actor.plays = [TmuxGone("dead")]
+    message = await stage.send()
+    await drained(stage, message)
+    assert stage.actor.typed == [message.id]
+
+
+async def test_a_death_without_evidence_puts_the_message_back_to_the_head(stage: Scene) -> None:
+    async def dies(message_id: str) -> None:
+        stage.actor.on_deliver = None
+        stage.kill(stage.deck.sessions.load(ALICE))  # type: ignore[arg-type]
+
+    stage.actor.on_deliver = dies
+    stage.actor.plays = [TmuxGone("dead")]
+    first, second = await stage.send("first"), await stage.send("second")
+    await drained(stage, first, second)
+    assert stage.actor.typed == [first.id, first.id, second.id]
+    assert (await stage.record(first)).attempts == 1
+
+
+async def test_a_stop_in_the_middle_costs_no_attempt(stage: Scene) -> None:
+    async def stopped(message_id: str) -> None:
+        stage.deck.flags.set(ALICE, Flag.STOPPED)
+
+    stage.actor.on_deliver = stopped
+    stage.actor.plays = [TmuxGone("closed")]
+    message = await stage.send()
+    with anyio.fail_after(10):
+        await Drain(stage.deck, ALICE).run()
+    record = await stage.record(message)
+    assert (record.state, record.attempts) == (MessageState.QUEUED, 0)
+
+
+async def leased(stage: Scene, message: Message, fence: str, reached: Stage | None) -> None:
+    """The state that a server leaves behind which was killed in the middle of a hand-over."""
+    assert await stage.spool.lease(message.recipient, fence, stage.clock.wall()) is not None
+    if reached is not None:
+        await stage.spool.stage(message.id, reached, stage.clock.wall(), fence=fence)
+
+
+@pytest.mark.parametrize("reached", [None, Stage.PASTING, Stage.INJECTED])
+async def test_the_next_server_goes_on_from_the_stage_in_a_live_session(stage: Scene, reached: Stage | None) -> None:
+    message = await stage.send()
+    await leased(stage, message, stage.session().fence, reached)
+    await drained(stage, message)
+    assert stage.actor.stages == [reached or Stage.HELD]
+
+
+@pytest.mark.parametrize(("taken", "typed"), [(True, 0), (False, 1)])
+async def test_the_next_server_looks_into_the_transcript_of_a_dead_session(stage: Scene, taken: bool, typed: int) -> None:
+    message = await stage.send()
+    session = stage.session()
+    await leased(stage, message, session.fence, Stage.PASTING)
+    stage.kill(session)
+    if taken:
+        stage.actor.evidence[message.id] = Receipt.CONSUMED
+    await drained(stage, message)
+    assert len(stage.actor.typed) == typed
+
+
+async def test_a_session_that_an_operator_woke_in_between_hides_no_evidence(stage: Scene) -> None:
+    """The session a message was pasted into is the last one, not the current one."""
+    message = await stage.send()
+    session = stage.session()
+    await leased(stage, message, session.fence, Stage.PASTING)
+    stage.kill(session)
+    stage.deck.sessions.retire(session)
+    stage.session()
+    stage.actor.evidence[message.id] = Receipt.CONSUMED
+    await drained(stage, message)
+    assert stage.actor.typed == []
+
+
+async def test_a_task_of_a_worker_that_is_warm_now_is_found_in_its_session(stage: Scene) -> None:
+    message = await stage.send()
+    stage.session(task=message.id)
+    await leased(stage, message, "task", Stage.PASTING)
+    stage.actor.plays = [TAKEN]
+    await drained(stage, message)
+    assert stage.actor.stages == [Stage.PASTING]
+
+
+async def test_a_transcript_that_cannot_be_read_keeps_the_lease_until_the_message_is_too_old(stage: Scene) -> None:
+    message = await stage.send()
+    session = stage.session()
+    await leased(stage, message, session.fence, Stage.PASTING)
+    stage.kill(session)
+    stage.actor.unreadable = True
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        assert await stage.is_in(message, MessageState.LEASED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD), step=5, limit=300)
+        tasks.cancel_scope.cancel()
+    assert stage.actor.typed == []
+
+
+async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene) -> None:
+    asks = HandOver(None, Hold.ASKS, True, "a dialog came up", "Proceed?")
+    stage.actor.plays = [asks] * 20 + [TAKEN]
+    message = await stage.send()
+    await drained(stage, message)
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_a_session_that_is_being_closed_gets_nothing(stage: Scene) -> None:
+    stage.session(is_closing=True)
+    message = await stage.send()
+    stage.starter.plays = [TmuxUnknown("it does not die")] * 3
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        assert stage.actor.typed == []
+        assert await stage.is_in(message, MessageState.QUEUED)
+        tasks.cancel_scope.cancel()

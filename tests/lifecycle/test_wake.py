@@ -1,0 +1,284 @@
+"""Waking, and what a server killed between any two lines of it leaves to the next one."""
+
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import anyio
+import pytest
+from filelock import FileLock
+
+from lifecycle.flags import Flag
+from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
+from lifecycle.session import SessionUnreadable
+from lifecycle.states import Mode
+from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
+from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.identity import Identity
+from transport.paths import Root
+from transport.process import ProcessId, terminate
+from transport.tmux import commands
+from transport.tmux.control import TmuxUnknown
+from transport.tmux.listener import listener
+from transport.tmux.program import find_tmux
+
+ALICE = Identity("scripted", "alice")
+
+
+@pytest.fixture
+async def shop(root: Root) -> AsyncIterator[Workshop]:
+    async with workshop(root) as built:
+        built.peer()
+        yield built
+
+
+async def test_refusals_come_before_anything_is_touched(shop: Workshop) -> None:
+    waker, flags = shop.deck.waker, shop.deck.flags
+    with pytest.raises(UnknownPeer):
+        await waker.wake(Identity("scripted", "nobody"))
+    with pytest.raises(UndeclaredRuntime, match="alice does not declare the runtime 'claude'"):
+        await waker.wake(Identity("claude", "alice"))
+    flags.set(ALICE, Flag.FAILED, "3 deaths")
+    with pytest.raises(CrashLooping):
+        await waker.wake(ALICE)
+    flags.set(ALICE, Flag.STOPPED)
+    with pytest.raises(PeerStopped):
+        await waker.wake(ALICE)
+    assert shop.deck.sessions.identities() == []
+
+
+async def test_an_unreadable_record_is_never_overwritten(shop: Workshop) -> None:
+    shop.deck.sessions.path(ALICE).write_text("{")
+    with pytest.raises(SessionUnreadable):
+        await shop.deck.waker.wake(ALICE)
+    assert shop.deck.sessions.path(ALICE).read_text() == "{"
+
+
+async def test_a_lock_held_elsewhere_is_reported_and_a_dead_holder_frees_it(shop: Workshop) -> None:
+    path = shop.root.flag(ALICE, "wake.lock")
+    held = FileLock(path)
+    with held, pytest.raises(AlreadyWaking):
+        await shop.deck.waker.wake(ALICE)
+    holder = subprocess.Popen(
+        ["flock", str(path), "sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    await until(lambda: _is_locked(path))
+    with pytest.raises(AlreadyWaking):
+        async with shop.deck.waker.locked(ALICE):
+            pass
+    os.killpg(holder.pid, signal.SIGKILL)
+    holder.wait()
+    async with shop.deck.waker.locked(ALICE):
+        pass
+
+
+def _is_locked(path: os.PathLike[str]) -> bool:
+    return subprocess.run(["flock", "-n", str(path), "true"], check=False).returncode != 0
+
+
+async def test_a_start_that_fails_leaves_no_record_and_counts(shop: Workshop) -> None:
+    cwd = shop.root.peers / "alice"
+    cwd.rename(shop.root.home / "moved")
+    for attempt in range(3):
+        with pytest.raises(WakeFailed, match="is not there; restore it or remove the peer"):
+            await shop.deck.waker.wake(ALICE)
+        assert shop.deck.sessions.identities() == []
+        assert shop.deck.flags.is_set(ALICE, Flag.FAILED) == (attempt == 2)
+
+
+async def test_a_thousand_that_wait_for_a_slot_hold_no_files(shop: Workshop) -> None:
+    waker = shop.deck.waker
+    await waker.at_once.acquire_on_behalf_of("somebody")
+    for number in range(1, int(waker.at_once.total_tokens)):
+        await waker.at_once.acquire_on_behalf_of(number)
+    before = len(os.listdir("/dev/fd"))
+    async with anyio.create_task_group() as tasks:
+        for number in range(1000):
+            tasks.start_soon(waker.wake, Identity("scripted", f"peer-{number}"))
+        await until(lambda: waker.at_once.statistics().tasks_waiting == 1000)
+        assert len(os.listdir("/dev/fd")) <= before + 4
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.live
+async def test_wake_then_the_same_session(shop: Workshop) -> None:
+    first, is_new = await shop.deck.waker.wake(ALICE)
+    again, is_new_again = await shop.deck.waker.wake(ALICE)
+    assert (is_new, is_new_again) == (True, False)
+    assert first == again == shop.record(ALICE)
+    assert first.takes_messages and first.is_alive()
+
+
+@pytest.mark.live
+async def test_many_at_once_start_one_session(shop: Workshop) -> None:
+    found = []
+
+    async def wake() -> None:
+        found.append(await shop.deck.waker.wake(ALICE))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(wake)
+    assert len({session.fence for session, _ in found}) == 1
+    assert sorted(is_new for _, is_new in found) == [False] * 4 + [True]
+
+
+@pytest.mark.live
+async def test_a_stop_during_the_start_ends_it_whatever_the_screen_shows(shop: Workshop) -> None:
+    """The stop finds no session yet; the wake finds the flag, also where the client would block at a dialog."""
+    (shop.root.peers / "alice" / "scripted.json").write_text('{"boot": {"dialogs": ["What is this?"]}}')
+    launcher = shop.deck.waker.launcher
+    original = launcher.sessions.update
+
+    def update(*args, **changes):
+        if "tmux" in changes:
+            shop.deck.flags.set(ALICE, Flag.STOPPED)
+        return original(*args, **changes)
+
+    launcher.sessions.update = update  # type: ignore[method-assign]
+    with pytest.raises(PeerStopped):
+        await shop.deck.waker.wake(ALICE)
+    assert shop.deck.sessions.identities() == []
+    assert listener(shop.root.tmux_socket(ALICE)) is None
+
+
+@pytest.mark.live
+async def test_a_client_that_dies_at_boot_is_one_death(shop: Workshop) -> None:
+    (shop.root.peers / "alice" / "scripted.json").write_text('{"boot": {"seconds": 0.3, "exit": 3}}')
+    async with shop.supervised():
+        with pytest.raises(WakeFailed):
+            await shop.deck.waker.wake(ALICE)
+        await until(lambda: ALICE not in shop.supervisor.watched)
+    assert len(shop.root.flag(ALICE, "deaths").read_text().split()) == 1
+    assert shop.log("exits").count("ev=session-exit") == 1
+    assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_a_server_killed_after_the_intent_leaves_nothing(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    await shop.deck.terminals.close(session)
+    shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False, fence="cut-off"))
+    assert await shop.deck.waker.adopt(ALICE) is None
+    assert shop.deck.sessions.identities() == []
+    assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+async def test_a_server_killed_between_tmux_and_its_session_leaves_no_tmux(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    await shop.deck.terminals.close(session)
+    cut_off = replace(session, tmux=None, pane=None, pane_id="", is_ready=False, fence="cut-off")
+    bare = start_bare(shop.root)
+    try:
+        await until(lambda: listener(shop.root.tmux_socket(ALICE)))
+        shop.deck.sessions.save(cut_off)
+        found, is_new = await shop.deck.waker.wake(ALICE)
+        assert is_new and found.is_alive()
+        assert bare.wait(5) is not None
+    finally:
+        bare.kill()
+        bare.wait()
+
+
+def start_bare(root: Root) -> subprocess.Popen[bytes]:
+    argv = commands.foreground_server(find_tmux(), root.tmux_socket(ALICE))
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.live
+async def test_a_server_killed_before_the_record_was_complete_is_adopted(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False))
+    found, is_new = await shop.deck.waker.wake(ALICE)
+    assert not is_new
+    assert (found.tmux, found.pane, found.pane_id) == (session.tmux, session.pane, session.pane_id)
+
+
+@pytest.mark.live
+async def test_a_person_opened_a_window_before_the_adoption(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    socket = shop.root.tmux_socket(ALICE)
+    subprocess.run([find_tmux(), "-S", str(socket), "new-window", "-d", "sleep", "600"], check=True, timeout=10)
+    shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False))
+    found = await shop.deck.waker.adopt(ALICE)
+    assert found is not None and found.pane == session.pane
+
+
+@pytest.mark.live
+async def test_a_tmux_that_does_not_answer_is_neither_adopted_nor_replaced(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    assert session.tmux is not None
+    cut_off = shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False))
+    await shop.deck.terminals.aclose()
+    terminate(session.tmux, signal.SIGSTOP)
+    try:
+        with pytest.raises(TmuxUnknown):
+            await shop.deck.waker.wake(ALICE)
+        assert shop.deck.sessions.load(ALICE) == cut_off
+    finally:
+        terminate(session.tmux, signal.SIGCONT)
+    found, is_new = await shop.deck.waker.wake(ALICE)
+    assert not is_new and found.tmux == session.tmux
+
+
+@pytest.mark.live
+async def test_a_server_killed_in_the_middle_of_a_close_is_finished_by_the_next(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    shop.deck.sessions.update(session, is_closing=True)
+    found, is_new = await shop.deck.waker.wake(ALICE)
+    assert is_new and found.tmux != session.tmux
+    assert not session.is_alive()
+    assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+async def test_a_server_killed_between_the_stop_and_the_close_is_finished_by_the_next(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    shop.deck.flags.set(ALICE, Flag.STOPPED)
+    assert await shop.deck.waker.adopt(ALICE) is None
+    assert not session.is_alive()
+    assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_a_session_that_nobody_has_a_record_of_is_not_started_over(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    shop.deck.sessions.path(ALICE).unlink()
+    with pytest.raises(SessionBlocked, match="peerwake stop alice"):
+        await shop.deck.waker.wake(ALICE)
+    assert session.is_alive()
+    await shop.parts.application.stop("alice")
+    await shop.parts.application.start("alice")
+    found, is_new = await shop.deck.waker.wake(ALICE)
+    assert is_new and not session.is_alive() and found.is_alive()
+
+
+@pytest.mark.live
+async def test_a_death_that_nobody_noticed_is_counted_by_the_wake_that_finds_it(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    kill(session.tmux)
+    _, is_new = await shop.deck.waker.wake(ALICE)
+    assert is_new
+    assert len(shop.root.flag(ALICE, "deaths").read_text().split()) == 1
+    last = shop.deck.sessions.find(ALICE, session.fence)
+    assert last is not None
+
+
+def kill(process: ProcessId | None) -> None:
+    assert process is not None
+    terminate(process, signal.SIGKILL)
+
+
+@pytest.mark.live
+async def test_resume_takes_the_conversation_up_again(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    async with shop.supervised():
+        assert (await shop.send(body="one")).status == "delivered"
+    await shop.deck.terminals.close(session)
+    last = shop.deck.sessions.last(ALICE)
+    assert last is not None and last.session_ref == session.session_id
+    found, is_new = await shop.deck.waker.wake(ALICE, mode=Mode.RESUME, session_ref=last.session_ref)
+    assert is_new and found.mode is Mode.RESUME and found.is_ready

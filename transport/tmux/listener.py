@@ -1,0 +1,33 @@
+"""Who listens on a tmux socket, as the kernel tells it: true also of a server that answers nothing."""
+
+import socket as sockets
+import struct
+import sys
+from pathlib import Path
+from typing import Final
+
+from transport.process import ProcessId, identify
+from transport.tmux.control import TmuxUnknown
+
+UCRED: Final = struct.Struct("3i")
+SOL_LOCAL: Final = 0
+LOCAL_PEERPID: Final = 0x002
+
+
+def listener(socket: Path) -> ProcessId | None:
+    """Return the process that listens on a socket, None when there is none; raises TmuxUnknown."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError as error:
+            raise TmuxUnknown(f"cannot find out who listens on {socket}: {error.strerror}") from error
+        return identify(_pid(probe))
+
+
+def _pid(connection: sockets.socket) -> int:
+    if sys.platform.startswith("linux"):
+        return int(UCRED.unpack(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, UCRED.size))[0])
+    return int(struct.unpack("i", connection.getsockopt(SOL_LOCAL, LOCAL_PEERPID, 4))[0])
