@@ -20,6 +20,7 @@ from lifecycle.flags import Flags
 from lifecycle.limits import Limits
 from lifecycle.requests import SendRequest, SendResult
 from lifecycle.resolve import RateLimit, Resolver
+from mcp_server.heap import settle_heap
 from mcp_server.serve.callers import Callers
 from mcp_server.serve.control import Control
 from mcp_server.serve.credentials import load_credentials
@@ -152,4 +153,5 @@ async def serve(home: Path) -> None:
 
 
 if __name__ == "__main__":
+    settle_heap()
     anyio.run(serve, Path(sys.argv[1]))

@@ -64,8 +64,9 @@ class Dispatcher:
                 watch = watches.enter_context(self.board.watch(first.id, first.recipient))
                 await self._catch_up(watch)
                 profile = self.resolver.registry.get(first.recipient.personality) or profile
-            if wait > 0:
-                await self._await_receipt(watch, accepted, profile, wait, request.wait_seconds is not None, progress)
+            is_explicit = request.wait_seconds is not None
+            if wait > 0 and (is_explicit or self._reason(watch.identity, accepted, profile) in PROGRESS):
+                await self._await_receipt(watch, accepted, profile, wait, is_explicit, progress)
             return self._result(accepted, profile, watch)
 
     def _wait_seconds(self, asked: float | None) -> float:

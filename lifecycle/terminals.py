@@ -147,6 +147,9 @@ class Terminals:
         if server is not None:
             await kill(socket, server, clock=self.clock)
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
+        for terminal in tuple(self._open.values()):
+            if terminal.session.identity == identity:
+                await self.forget(terminal.session)
 
     async def ended(self, session: Session) -> bool:
         """A session is over: keep its record as the last one; False if that was done already."""
@@ -170,7 +173,8 @@ class Terminals:
         """Close what is open of a session; the session itself is left alone."""
         terminal = self._open.pop(session.fence, None)
         if terminal is not None and terminal.pane is not None:
-            await terminal.pane.aclose()
+            with anyio.CancelScope(shield=True):
+                await terminal.pane.aclose()
 
     async def release_unused(self) -> None:
         """Close the control clients that nobody has used for a while."""

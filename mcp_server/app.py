@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 from filelock import FileLock, Timeout
 
+from mcp_server.heap import settle_heap
 from mcp_server.serve.front import Front
 from mcp_server.serve.options import Addresses, AddressInUse, ServeOptions
 from mcp_server.settings import Settings, load
@@ -45,6 +46,7 @@ def serve(given: argparse.Namespace) -> int:
         from mcp_server.in_process import run as run_in_process
 
         return anyio.run(run_in_process, root, settings)
+    settle_heap()
     return anyio.run(_Server(root, settings, quiet=not settings.standby).run)
 
 

@@ -59,7 +59,11 @@ async def wired(
     clock = clock or SystemClock()
     async with Spool(root.spool) as spool:
         environment = operator_environment(root, os.environ if operator is None else operator)
-        yield await anyio.to_thread.run_sync(lambda: _build(root, settings, environment, clock, spool))
+        parts = await anyio.to_thread.run_sync(lambda: _build(root, settings, environment, clock, spool))
+        try:
+            yield parts
+        finally:
+            await parts.supervisor.deck.terminals.aclose()
 
 
 def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> Wired:

@@ -56,7 +56,11 @@ class FakeClock:
         await _settle()
 
     async def until(
-        self, condition: Callable[[], Any] | Callable[[], Awaitable[Any]], *, step: float = 0.1, limit: float = 100_000.0
+        self,
+        condition: Callable[[], Any] | Callable[[], Awaitable[Any]],
+        *,
+        step: float = 0.1,
+        limit: float = 100_000.0,
     ) -> Any:
         """Let time pass in steps until the condition holds; fails after `limit` seconds of this clock or 20 real ones."""
         end = self.now + limit

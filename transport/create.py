@@ -6,6 +6,7 @@ from pathlib import Path
 from transport.clock import iso
 from transport.errors import InvalidInput
 from transport.identity import RESERVED, check_personality, normalize
+from transport.paths import check_socket_path
 from transport.profile import Profile, host, make_profile, tenant
 from transport.registry import Registry
 from transport.scan import resolve
@@ -29,7 +30,8 @@ class NewPeer:
 def create(registry: Registry, new: NewPeer) -> Profile:
     """Make the peer: directory, profile and registry entry; of two that race for a name one wins.
 
-    Raises InvalidInput (NameTaken, DirectoryTaken), ProfileUnusable, RegistryUnusable. Blocks.
+    Raises InvalidInput (NameTaken, DirectoryTaken), RootUnusable for a name whose socket path would be too long,
+    ProfileUnusable, RegistryUnusable. Blocks.
     """
     name = _name(new)
     profile = make_profile(
@@ -45,6 +47,8 @@ def create(registry: Registry, new: NewPeer) -> Profile:
         tenant_id=tenant(),
         created_at=iso(registry.clock.wall()),
     )
+    for identity in profile.identities:
+        check_socket_path(registry.root.tmux_socket(identity))
     registry.add(profile)
     return profile
 

@@ -36,7 +36,8 @@ class FastLane:
         self._writer = writer
         self._caller = caller
         self._tasks = tasks
-        self._running: dict[RequestId, asyncio.Task[None]] = {}
+        self._running: dict[RequestId, anyio.CancelScope] = {}
+        self._idle = anyio.Event()
         self._is_first = True
         self._is_greeted = False
         self._is_open = False
@@ -49,7 +50,8 @@ class FastLane:
         if found is None or found[0] in self._running:
             return False
         request_id, call = found
-        self._running[request_id] = self._tasks.create_task(self._run(request_id, call))
+        scope = self._running[request_id] = anyio.CancelScope()
+        self._tasks.create_task(self._run(request_id, call, scope))
         return True
 
     def saw(self, message: JSONRPCMessage) -> None:
@@ -59,30 +61,33 @@ class FastLane:
                 self._is_greeted = self._is_first
             case JSONRPCNotification(method="notifications/initialized"):
                 self._is_open = self._is_greeted
-            case JSONRPCNotification(
-                method="notifications/cancelled", params={"requestId": str() | int() as cancelled}
-            ):
-                if task := self._running.pop(cancelled, None):
-                    task.cancel()
+            case JSONRPCNotification(method="notifications/cancelled", params={"requestId": str() | int() as request}):
+                if scope := self._running.get(request):
+                    scope.cancel()
             case _:
                 pass
         self._is_first = False
 
-    def close(self) -> None:
-        """Nobody waits for an answer any more."""
-        for task in self._running.values():
-            task.cancel()
+    async def close(self) -> None:
+        """Cancel what still runs: nobody waits for an answer any more. Returns when it has ended."""
+        self._is_open = False
+        for scope in self._running.values():
+            scope.cancel()
+        if self._running:
+            await self._idle.wait()
 
-    async def _run(self, request_id: RequestId, call: ToolCall) -> None:
+    async def _run(self, request_id: RequestId, call: ToolCall, scope: anyio.CancelScope) -> None:
         try:
-            result = await self._tools.answer(call)
-        finally:
-            self._running.pop(request_id, None)
-        answer = {"jsonrpc": "2.0", "id": request_id, "result": result}
-        try:
-            await self._writer.line(json.dumps(answer, separators=(",", ":")).encode())
+            with scope:
+                result = await self._tools.answer(call)
+                answer = {"jsonrpc": "2.0", "id": request_id, "result": result}
+                await self._writer.line(json.dumps(answer, separators=(",", ":")).encode())
         except anyio.BrokenResourceError:
             return
+        finally:
+            del self._running[request_id]
+            if not self._running and not self._is_open:
+                self._idle.set()
 
 
 def plain_call(line: bytes, caller: Caller) -> tuple[RequestId, ToolCall] | None:
@@ -119,5 +124,9 @@ async def fast_lane(tools: ToolServer | None, writer: LineWriter, caller: Caller
         return
     async with asyncio.TaskGroup() as tasks:
         lane = FastLane(tools, writer, caller, tasks)
-        yield lane
-        lane.close()
+        try:
+            yield lane
+        finally:
+            # The group alone would cancel tasks the hard way, past the scopes that shield a send half done.
+            with anyio.CancelScope(shield=True):
+                await lane.close()

@@ -292,11 +292,11 @@ class ClientWorld:
                 await process.wait()
 
     async def _end_everything(self) -> None:
-        for signal_number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)):
+        for _ in range(3):
             left = list(self._processes())
             for process in left:
-                terminate(process, signal_number)
-            with anyio.move_on_after(seconds):
+                terminate(process, signal.SIGKILL)
+            with anyio.move_on_after(2):
                 for process in left:
                     await tmux_server.wait_dead(process)
 

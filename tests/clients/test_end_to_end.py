@@ -207,7 +207,7 @@ async def envelope(product: Product, message_id: str) -> Envelope:
 
 ASKING = {
     "claude": Rule("ask permission", Call("Bash", {"command": "touch asked", "description": "touch"}), Say("done")),
-    "codex": Rule("ask permission", Call("exec_command", ESCALATED), Say("done")),
+    "codex": Rule("ask permission", Call("exec_command", ESCALATED | {"cmd": "touch asked"}), Say("done")),
 }
 MANUAL = 'argv = ["claude", "--session-id", "{session_id}", "--permission-mode", "manual"]\n'
 QUESTION = {"claude": "Do you want to proceed?", "codex": "Would you like to run the following command?"}
@@ -217,7 +217,7 @@ QUESTION = {"claude": "Do you want to proceed?", "codex": "Would you like to run
 async def test_nothing_is_typed_into_a_question(runtime: str) -> None:
     async with Product((ASKING[runtime],)) as product:
         product.runtime_file("claude", MANUAL)
-        await product.create("alice", runtime)
+        there = await product.create("alice", runtime)
         await product.serve()
         first = await product.send("alice", "ask permission", "--wait", "60")
         alice = await product.client("alice")
@@ -228,8 +228,10 @@ async def test_nothing_is_typed_into_a_question(runtime: str) -> None:
         assert QUESTION[runtime] in row["detail"]
         assert below(await alice.screen(), QUESTION[runtime]) == before
         assert product.taken(alice) == [first["message_id"]]
+        assert not (there / "asked").exists()
         await alice.press("Enter")
         await product.takes(alice, [first["message_id"], second["message_id"]])
+        assert (there / "asked").exists()
         await all_is_quiet(product, alice)
 
 

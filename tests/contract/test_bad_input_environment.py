@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.bad_input import private_world, refused, stored
+from tests.contract.bad_input import private_world, refused, stored, unchanged
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.identity import Identity
@@ -202,12 +202,11 @@ def test_a_client_that_dies_again_and_again_is_given_up_until_it_is_started() ->
         with Control(world.root) as control:
             control.send("alice", "kept", wait_seconds=0)
             until(lambda: world.root.flag(Identity("scripted", "alice"), "failed").exists(), 30, "the verdict")
-            before = stored(world)
-            error = control.call("send", personality="alice", message="another")["error"]
+            with unchanged(world):
+                error = control.call("send", personality="alice", message="another")["error"]
             assert error["code"] == "crash-looping"
             assert "dies again and again" in error["message"]
             assert "peerwake start alice" in error["message"]
-            assert stored(world) == before
             assert control.send("bob", "x", wait_seconds=30)["status"] == "delivered"
             assert world.log("lifecycle").count("identity=scripted-alice end=died") == 3
         boots("[]")(world, cwd)

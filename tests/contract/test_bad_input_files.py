@@ -240,7 +240,7 @@ def test_a_session_record_that_cannot_be_read_is_unknown_and_starts_nothing(worl
     RECORDS[case](path)
     spoiled = path.read_bytes()
     try:
-        sent = send(world, "alice", 1)
+        sent = send(world, "alice", 0.5)
         assert (sent["status"], sent["reason"]) == ("queued", "unknown")
         (row,) = [row for row in world.json("list")["peers"] if row["name"] == "alice"]
         assert row["runtimes"][0]["state"] == "blocked"
@@ -268,7 +268,7 @@ def test_a_new_server_leaves_a_session_alone_whose_record_it_cannot_read(world: 
         assert f'identity=scripted-alice reason="SessionUnreadable: {path}' in world.log("lifecycle"), world.log(
             "lifecycle"
         )[-900:]
-        assert send(world, "alice", 1)["status"] == "queued"
+        assert send(world, "alice", 0.5)["status"] == "queued"
         assert path.read_bytes() == GARBAGE
     finally:
         path.write_bytes(kept)

@@ -180,10 +180,6 @@ def moved_behind_a_link(path: Path) -> None:
     path.symlink_to("key")
 
 
-def somebody_elses(path: Path) -> None:
-    os.chown(path, NOBODY, NOBODY)
-
-
 SECRETS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "wrong size": (wrong_size, ("5 bytes", "32", "move it away")),
     "open to others": (open_to_others, ("open to other users", "chmod 600")),
@@ -204,7 +200,7 @@ def test_a_secret_that_cannot_be_trusted_is_left_alone(world: World, case: str) 
 
 @needs_root
 def test_somebody_elses_secret_is_refused(world: World) -> None:
-    somebody_elses(world.root.secret)
+    os.chown(world.root.secret, NOBODY, NOBODY)
     refused(world.run("serve"), 1, str(world.root.secret), f"uid {NOBODY}", "chown")
 
 
@@ -257,6 +253,17 @@ def test_a_root_that_cannot_be_used_is_named_by_every_command(
     assert doctor.returncode in (1, 2), doctor.stdout
     assert str(home) in doctor.stdout
     assert files(world.root.home) == before
+
+
+def test_a_name_that_makes_a_socket_path_too_long_is_refused_before_the_peer_is_made(world: World) -> None:
+    home = world.root.home / ("a" * (59 - len(str(world.root.home))))
+    env = {"PEERWAKE_HOME": str(home)}
+    assert world.run("create", "alice", "--runtime", "scripted", env=env).returncode == 0
+    before = files(home)
+    made = world.run("create", "a" * 32, "--runtime", "scripted", env=env)
+    refused(made, 1, "a" * 32, "100 bytes", "PEERWAKE_HOME", "shorter")
+    assert {name for name in files(home) if "a" * 32 in name} == set()
+    assert {name: data for name, data in files(home).items() if name in before} == before
 
 
 def test_a_server_in_the_background_names_the_root_too(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.bad_input import HTTP, credential, private_world, unchanged
+from tests.contract.bad_input import HTTP, credential, private_world, refused, unchanged
 from tests.contract.wires import (
     ACCEPT,
     KINDS,
@@ -272,6 +272,10 @@ def test_bytes_that_are_no_http_are_refused(world: World, unix: bool, sent: byte
         connection.sendall(sent)
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+def test_a_server_on_standard_input_needs_a_pipe(world: World) -> None:
+    refused(world.run("serve", "--transport", "stdio", "--in-process"), 1, "standard input", "pipe it", "--in-process")
 
 
 def test_a_connection_that_ends_in_the_middle_is_nothing(world: World) -> None:

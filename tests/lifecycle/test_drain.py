@@ -127,7 +127,9 @@ async def test_a_stopped_peer_keeps_its_queue_and_ends_the_drain(stage: Scene) -
     assert stage.starter.woken == 0
 
 
-@pytest.mark.parametrize(("error", "hold"), [(SessionBlocked("a dialog"), Hold.BLOCKED), (AlreadyWaking("x"), Hold.UNKNOWN)])
+@pytest.mark.parametrize(
+    ("error", "hold"), [(SessionBlocked("a dialog"), Hold.BLOCKED), (AlreadyWaking("x"), Hold.UNKNOWN)]
+)
 async def test_a_blocked_or_busy_wake_costs_no_attempt(stage: Scene, error: Exception, hold: Hold) -> None:
     stage.starter.plays = [error] * 3
     message = await stage.send()
@@ -281,7 +283,9 @@ async def test_the_next_server_goes_on_from_the_stage_in_a_live_session(stage: S
 
 
 @pytest.mark.parametrize(("taken", "typed"), [(True, 0), (False, 1)])
-async def test_the_next_server_looks_into_the_transcript_of_a_dead_session(stage: Scene, taken: bool, typed: int) -> None:
+async def test_the_next_server_looks_into_the_transcript_of_a_dead_session(
+    stage: Scene, taken: bool, typed: int
+) -> None:
     message = await stage.send()
     session = stage.session()
     await leased(stage, message, session.fence, Stage.PASTING)

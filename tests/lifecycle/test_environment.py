@@ -17,7 +17,9 @@ from transport.paths import Root
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True).filter(
     lambda name: not name.startswith(("PEER_", "PEERWAKE_", "TMUX"))
 )
-VALUES = st.text(st.characters(exclude_characters="\0\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", exclude_categories=["Cs"]))
+VALUES = st.text(
+    st.characters(exclude_characters="\0\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", exclude_categories=["Cs"])
+)
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5))

@@ -15,7 +15,13 @@ SESSION = {"HOME": "/tmp/peer", "PATH": "/tmp/bin", "PEER_IDENTITY": "scripted-a
 def test_a_server_in_a_session_takes_the_operators_common_part(root: Root) -> None:
     assert operator_environment(root, OPERATOR) == OPERATOR
     found = operator_environment(root, SESSION)
-    assert found == {"HOME": "/home/me", "PATH": "/usr/bin", "LC_ALL": "C", "PEER_IDENTITY": "scripted-alice", "EXTRA": "1"}
+    assert found == {
+        "HOME": "/home/me",
+        "PATH": "/usr/bin",
+        "LC_ALL": "C",
+        "PEER_IDENTITY": "scripted-alice",
+        "EXTRA": "1",
+    }
 
 
 def test_no_secret_is_written_and_nobody_else_reads_it(root: Root) -> None:

@@ -22,7 +22,9 @@ PROCESSES = st.builds(ProcessId, st.integers(1, 1 << 22), st.from_regex(r"[0-9]{
 SESSIONS = st.builds(
     Session,
     identity=st.builds(
-        Identity, st.from_regex(r"[a-z][a-z0-9]{0,31}", fullmatch=True), st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
+        Identity,
+        st.from_regex(r"[a-z][a-z0-9]{0,31}", fullmatch=True),
+        st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True),
     ),
     host=TEXT,
     tenant_id=TEXT,

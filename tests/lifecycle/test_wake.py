@@ -1,9 +1,11 @@
 """Waking, and what a server killed between any two lines of it leaves to the next one."""
 
+import json
 import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -12,7 +14,7 @@ from filelock import FileLock
 
 from lifecycle.flags import Flag
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
-from lifecycle.session import SessionUnreadable
+from lifecycle.session import Session, SessionUnreadable
 from lifecycle.states import Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.workshop import Workshop, until, workshop
@@ -24,6 +26,7 @@ from transport.tmux.control import TmuxUnknown
 from transport.tmux.listener import listener
 from transport.tmux.program import find_tmux
 
+DIALOG = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
 ALICE = Identity("scripted", "alice")
 
 
@@ -61,9 +64,7 @@ async def test_a_lock_held_elsewhere_is_reported_and_a_dead_holder_frees_it(shop
     held = FileLock(path)
     with held, pytest.raises(AlreadyWaking):
         await shop.deck.waker.wake(ALICE)
-    holder = subprocess.Popen(
-        ["flock", str(path), "sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL
-    )
+    holder = subprocess.Popen(["flock", str(path), "sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL)
     await until(lambda: _is_locked(path))
     with pytest.raises(AlreadyWaking):
         async with shop.deck.waker.locked(ALICE):
@@ -128,7 +129,7 @@ async def test_many_at_once_start_one_session(shop: Workshop) -> None:
 @pytest.mark.live
 async def test_a_stop_during_the_start_ends_it_whatever_the_screen_shows(shop: Workshop) -> None:
     """The stop finds no session yet; the wake finds the flag, also where the client would block at a dialog."""
-    (shop.root.peers / "alice" / "scripted.json").write_text('{"boot": {"dialogs": ["What is this?"]}}')
+    (shop.root.peers / "alice" / "scripted.json").write_text(json.dumps(DIALOG))
     launcher = shop.deck.waker.launcher
     original = launcher.sessions.update
 
@@ -146,7 +147,7 @@ async def test_a_stop_during_the_start_ends_it_whatever_the_screen_shows(shop: W
 
 @pytest.mark.live
 async def test_a_client_that_dies_at_boot_is_one_death(shop: Workshop) -> None:
-    (shop.root.peers / "alice" / "scripted.json").write_text('{"boot": {"seconds": 0.3, "exit": 3}}')
+    (shop.root.peers / "alice" / "scripted.json").write_text('{"boot": {"exit": 3}}')
     async with shop.supervised():
         with pytest.raises(WakeFailed):
             await shop.deck.waker.wake(ALICE)
@@ -220,8 +221,14 @@ async def test_a_tmux_that_does_not_answer_is_neither_adopted_nor_replaced(shop:
         assert shop.deck.sessions.load(ALICE) == cut_off
     finally:
         terminate(session.tmux, signal.SIGCONT)
-    found, is_new = await shop.deck.waker.wake(ALICE)
-    assert not is_new and found.tmux == session.tmux
+
+    async def adopted() -> Session | None:
+        with suppress(TmuxUnknown):
+            return await shop.deck.waker.adopt(ALICE)
+        return None
+
+    found = await until(adopted)
+    assert found.tmux == session.tmux
 
 
 @pytest.mark.live
@@ -260,6 +267,7 @@ async def test_a_session_that_nobody_has_a_record_of_is_not_started_over(shop: W
 async def test_a_death_that_nobody_noticed_is_counted_by_the_wake_that_finds_it(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
     kill(session.tmux)
+    await until(lambda: not session.is_alive())
     _, is_new = await shop.deck.waker.wake(ALICE)
     assert is_new
     assert len(shop.root.flag(ALICE, "deaths").read_text().split()) == 1

@@ -54,7 +54,9 @@ class Workshop:
     def deck(self) -> Deck:
         return self.parts.supervisor.deck
 
-    def peer(self, name: str = "alice", policy: WakePolicy = WakePolicy.WARM, script: Any = None, **fields: Any) -> Identity:
+    def peer(
+        self, name: str = "alice", policy: WakePolicy = WakePolicy.WARM, script: Any = None, **fields: Any
+    ) -> Identity:
         """Make a scripted peer without any MCP server of its own."""
         known = {"runtimes": ("scripted",), "default_runtime": "scripted", "cwd": self.root.peers / name}
         whose = {"host": "here", "tenant_id": "me", "created_at": "2026-11-20T00:00:00+00:00"}
@@ -64,7 +66,12 @@ class Workshop:
         return Identity(profile.default_runtime, name)
 
     async def send(
-        self, name: str = "alice", body: str = "hello", sender: Identity = OPERATOR, wait: float | None = None, **draft: Any
+        self,
+        name: str = "alice",
+        body: str = "hello",
+        sender: Identity = OPERATOR,
+        wait: float | None = None,
+        **draft: Any,
     ) -> SendResult:
         request = SendRequest(name, check_draft(body, **draft), wait_seconds=wait)
         return await self.parts.application.send(sender, request)
@@ -77,7 +84,8 @@ class Workshop:
     def prompts(self, name: str = "alice") -> list[str]:
         """What a scripted peer took as prompts, without the envelope."""
         paths = sorted(
-            (self.root.peers / name / ".peerwake/runtimes/scripted").glob("*.jsonl"), key=lambda path: path.stat().st_ctime
+            (self.root.peers / name / ".peerwake/runtimes/scripted").glob("*.jsonl"),
+            key=lambda path: path.stat().st_ctime,
         )
         records = [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines()]
         return ["\n".join(each["text"].splitlines()[1:-1]) for each in records if each["type"] == "user"]
@@ -107,7 +115,6 @@ async def workshop(root: Root, *, clock: Clock | None = None, **limits: Any) -> 
             yield Workshop(root, parts)
         finally:
             with anyio.CancelScope(shield=True):
-                await parts.supervisor.deck.terminals.aclose()
                 await _end_all(root)
 
 

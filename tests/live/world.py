@@ -153,11 +153,12 @@ class World:
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
     def close(self) -> None:
-        """End every server, then every tmux server, by process id."""
+        """End every server and every session, by process id: sessions at once, or their bridges start a server."""
         for server in self.servers:
             if server.poll() is None:
                 server.send_signal(signal.SIGCONT)
                 server.terminate()
+        self._end_sessions()
         for server in self.servers:
             try:
                 server.wait(15)
@@ -169,9 +170,16 @@ class World:
             left = identify(background)
             if left is not None and terminate(left):
                 until(lambda: identify(background) != left, 15, "the end of a background server")
+        self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        """Kill every tmux server that a session record names, and its agent."""
         for record in self.root.state.glob("*.session"):
-            server_of = json.loads(record.read_text()).get("tmux")
-            if server_of is not None:
-                process = ProcessId(server_of["pid"], server_of["started"])
+            try:
+                data = json.loads(record.read_text())
+                found = [ProcessId(each["pid"], each["started"]) for each in (data["tmux"], data["pane"]) if each]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            for process in found:
                 terminate(process, signal.SIGCONT)
                 terminate(process, signal.SIGKILL)

@@ -165,6 +165,8 @@ async def test_a_call_that_still_waits_ends_with_its_connection(run: Running, ta
         assert (await connection.read())["id"] == 2
         assert run.front.connections == 1
     with anyio.fail_after(5):
-        while run.front.connections:
+        while True:
+            if not run.front.connections:
+                break
             await anyio.sleep(0.01)
     assert len(taken) == 2

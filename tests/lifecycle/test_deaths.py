@@ -1,0 +1,52 @@
+"""Each death is retired, logged and counted once, whoever notices it."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from lifecycle.flags import Flag
+from tests.lifecycle.stage import ALICE, Scene, scene
+from transport.paths import Root
+
+
+@pytest.fixture
+async def stage(root: Root) -> AsyncIterator[Scene]:
+    async with scene(root) as built:
+        yield built
+
+
+def deaths(stage: Scene) -> int:
+    path = stage.root.flag(ALICE, "deaths")
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+async def test_who_comes_second_counts_nothing(stage: Scene) -> None:
+    session = stage.session()
+    async with anyio.create_task_group() as tasks:
+        for event in ("session-gone", "session-gone", "server-dead"):
+            tasks.start_soon(stage.deck.deaths.bury, session, event)
+    assert deaths(stage) == 1
+    assert stage.log("lifecycle").count("ev=session-gone identity=scripted-alice") == 1
+
+
+async def test_an_end_that_somebody_meant_is_no_death(stage: Scene) -> None:
+    await stage.deck.deaths.bury(stage.session(is_closing=True), "session-gone")
+    assert deaths(stage) == 0
+    assert stage.deck.sessions.identities() == []
+
+
+async def test_a_run_of_deaths_stops_the_wakes_with_its_reason(stage: Scene) -> None:
+    for number in range(3):
+        assert not stage.deck.flags.is_set(ALICE, Flag.FAILED)
+        stage.clock.now += number
+        await stage.deck.deaths.bury(stage.session(), "session-gone")
+    assert stage.deck.flags.text(ALICE, Flag.FAILED) == "3 deaths in 300 s"
+    assert "ev=crash-loop identity=scripted-alice" in stage.log("lifecycle")
+
+
+async def test_failed_starts_are_counted_with_what_they_said(stage: Scene) -> None:
+    for _ in range(3):
+        await stage.deck.deaths.count(ALICE, "the client is not installed\x1b[31m" + "x" * 1000)
+    text = stage.deck.flags.text(ALICE, Flag.FAILED)
+    assert text.startswith("the client is not installed") and len(text) <= 300

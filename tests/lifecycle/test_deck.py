@@ -1,0 +1,68 @@
+"""The text a message becomes, and the stages that are written before the steps they name."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lifecycle.deck import Progress
+from tests.lifecycle.stage import ALICE, BOB, Scene, scene
+from transport.envelope import parse
+from transport.identity import OPERATOR, SYSTEM, Identity
+from transport.paths import Root
+from transport.spool.records import LeaseLost
+from transport.vocabulary import Intelligence, Stage
+
+
+@pytest.fixture
+async def stage(root: Root) -> AsyncIterator[Scene]:
+    async with scene(root) as built:
+        built.peer("olga", intelligence=Intelligence.NATURAL)
+        yield built
+
+
+@pytest.mark.parametrize(
+    ("sender", "intelligence"),
+    [(BOB, "artificial"), (Identity("scripted", "olga"), "natural"), (OPERATOR, "natural"), (SYSTEM, "absent")],
+)
+async def test_a_short_body_stands_in_the_envelope(stage: Scene, sender: Identity, intelligence: str) -> None:
+    text = await stage.deck.text(stage.session(), await stage.send("hello", sender=sender))
+    envelope = parse(text)
+    assert (envelope.body, envelope.attributes["intelligence"]) == ("hello", intelligence)
+
+
+async def test_a_long_body_goes_to_a_file_that_only_we_can_read(stage: Scene) -> None:
+    message = await stage.send("line\n" * 4000)
+    text = await stage.deck.text(stage.session(), message)
+    path = stage.root.peers / "alice/.peerwake/inbox" / f"{message.id}.txt"
+    assert str(path) in text and len(text) < 8192
+    assert path.read_text() == message.body
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_directory_that_is_gone_is_an_error_of_the_system(stage: Scene) -> None:
+    message = await stage.send("line\n" * 4000)
+    with pytest.raises(OSError, match="null"):
+        await stage.deck.text(stage.session(cwd=str(Path("/dev/null/x"))), message)
+
+
+async def test_a_stage_is_on_disk_when_it_is_reached(stage: Scene) -> None:
+    await stage.send()
+    lease = await stage.spool.lease(ALICE, "f", stage.clock.wall())
+    assert lease is not None
+    progress = Progress(stage.deck, lease)
+    await progress.reach(Stage.PASTING)
+    again = await stage.spool.leased(ALICE)
+    assert again is not None and again.stage is progress.stage is Stage.PASTING
+
+
+async def test_a_lease_that_is_another_s_is_left_alone(stage: Scene) -> None:
+    message = await stage.send()
+    lease = await stage.spool.lease(ALICE, "f", stage.clock.wall())
+    assert lease is not None
+    await stage.spool.release(message.id, "x", stage.clock.wall(), attempted=False)
+    await stage.spool.lease(ALICE, "g", stage.clock.wall())
+    progress = Progress(stage.deck, lease)
+    with pytest.raises(LeaseLost):
+        await progress.reach(Stage.PASTING)
+    assert progress.stage is Stage.HELD

@@ -1,0 +1,239 @@
+"""Send: what is refused, what is accepted, what is waited for, and what the answer claims."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from lifecycle.dispatch import Dispatcher
+from lifecycle.flags import Flag
+from lifecycle.requests import DeadLetter, PeerStopped, RateLimited, SelfSend, SendRequest, SendResult
+from lifecycle.resolve import RateLimit
+from lifecycle.states import SendStatus
+from tests.lifecycle.stage import ALICE, BOB, Scene, scene
+from transport.errors import InvalidInput
+from transport.identity import Identity
+from transport.message import check_draft
+from transport.paths import Root
+from transport.spool.records import SpoolCapped
+from transport.vocabulary import Hold, MessageState, WakePolicy
+
+SECONDS = 0.3
+
+
+@dataclass
+class Desk:
+    """A dispatcher over a scene; `kick` and the state of the supervisor are a test's to choose."""
+
+    stage: Scene
+    supervised: bool = True
+    live: bool = False
+    kicked: list[Identity] = field(default_factory=list)
+    on_kick: Callable[[Identity], None] | None = None
+    dispatcher: Dispatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        deck = self.stage.deck
+        self.dispatcher = Dispatcher(
+            deck.resolver,
+            deck.spool,
+            deck.board,
+            deck.limits,
+            self.stage.clock,
+            RateLimit(deck.limits, self.stage.clock.monotonic),
+            self._kick,
+            lambda: self.supervised,
+            lambda _: self.live,
+        )
+
+    def _kick(self, identity: Identity) -> None:
+        self.kicked.append(identity)
+        if self.on_kick is not None:
+            self.on_kick(identity)
+
+    async def send(
+        self,
+        name: str = "alice",
+        body: str = "hello",
+        wait: float | None = None,
+        key: str | None = None,
+        sender: Identity = BOB,
+    ) -> SendResult:
+        request = SendRequest(name, check_draft(body, idempotency_key=key), wait_seconds=wait)
+        with anyio.fail_after(10):
+            return await self.dispatcher.send(sender, request)
+
+
+@pytest.fixture
+async def desk(root: Root) -> AsyncIterator[Desk]:
+    async with scene(root, wait_seconds=SECONDS, queue_cap=5, sends_per_minute=50) as stage:
+        stage.peer("worker", WakePolicy.EPHEMERAL)
+        stage.peer("carol")
+        yield Desk(stage)
+
+
+async def test_refusals_accept_nothing(desk: Desk) -> None:
+    desk.stage.deck.flags.set(ALICE, Flag.STOPPED)
+    with pytest.raises(PeerStopped):
+        await desk.send()
+    with pytest.raises(SelfSend):
+        await desk.send("bob")
+    with pytest.raises(InvalidInput, match="wait_seconds"):
+        await desk.send("carol", wait=121)
+    with pytest.raises(InvalidInput, match="wait_seconds"):
+        await desk.send("carol", wait=-1)
+    assert await desk.stage.spool.waiting() == {}
+    assert desk.kicked == []
+
+
+async def test_a_full_queue_and_a_fast_sender_are_refused(desk: Desk) -> None:
+    for _ in range(5):
+        await desk.send(wait=0)
+    with pytest.raises(SpoolCapped):
+        await desk.send(wait=0)
+    with pytest.raises(RateLimited):
+        for _ in range(50):
+            await desk.send("carol", wait=0, key="same")
+    assert (await desk.send("carol", wait=0, sender=ALICE)).status is SendStatus.QUEUED
+
+
+@pytest.mark.parametrize("hold", [Hold.BUSY, Hold.DRAFT, Hold.ASKS, Hold.BLOCKED, Hold.BACKOFF])
+async def test_a_recipient_that_makes_no_progress_is_answered_at_once(desk: Desk, hold: Hold) -> None:
+    desk.stage.deck.board.update(ALICE, hold=hold)
+    with anyio.fail_after(SECONDS / 2):
+        result = await desk.send()
+    assert (result.status, result.reason) == (SendStatus.QUEUED, hold)
+
+
+async def test_an_ephemeral_recipient_and_a_missing_supervisor_are_answered_at_once(desk: Desk) -> None:
+    with anyio.fail_after(SECONDS / 2):
+        assert (await desk.send("worker")).reason is Hold.EPHEMERAL
+        desk.supervised = False
+        assert (await desk.send()).reason is Hold.NO_SUPERVISOR
+
+
+@pytest.mark.parametrize(("live", "reason"), [(True, Hold.HANDING_OVER), (False, Hold.WAKING)])
+async def test_progress_is_waited_for_up_to_the_bound(desk: Desk, live: bool, reason: Hold) -> None:
+    desk.live = live
+    began = anyio.current_time()
+    result = await desk.send()
+    assert anyio.current_time() - began >= SECONDS
+    assert (result.status, result.reason) == (SendStatus.QUEUED, reason)
+
+
+async def test_an_asked_for_wait_is_kept_whatever_holds_the_message(desk: Desk) -> None:
+    desk.stage.deck.board.update(ALICE, hold=Hold.BUSY)
+    began = anyio.current_time()
+    assert (await desk.send(wait=SECONDS)).reason is Hold.BUSY
+    assert anyio.current_time() - began >= SECONDS
+
+
+async def test_delivered_is_said_only_with_a_receipt(desk: Desk) -> None:
+    def settle(identity: Identity) -> None:
+        tasks.start_soon(consume, identity)
+
+    async def consume(identity: Identity) -> None:
+        deck = desk.stage.deck
+        lease = await deck.spool.lease(identity, "f", desk.stage.clock.wall())
+        assert lease is not None
+        deck.board.woke(identity)
+        await deck.settler.consumed(lease, "transcript")
+
+    desk.on_kick = settle
+    async with anyio.create_task_group() as tasks:
+        result = await desk.send()
+    assert (result.status, result.reason, result.woke, result.queue_depth) == (SendStatus.DELIVERED, None, True, 0)
+
+
+async def test_a_message_given_up_while_its_sender_waits_is_an_error(desk: Desk) -> None:
+    async def bury(identity: Identity) -> None:
+        lease = await desk.stage.deck.spool.lease(identity, "f", desk.stage.clock.wall())
+        assert lease is not None
+        await desk.stage.deck.settler.bury(lease, "no client")
+
+    desk.on_kick = lambda identity: tasks.start_soon(bury, identity)
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(DeadLetter, match="no client"):
+            await desk.send()
+
+
+async def test_a_repeated_key_is_the_first_message_and_its_outcome(desk: Desk) -> None:
+    first = await desk.send(wait=0, key="k")
+    again = await desk.send(wait=0, key="k")
+    assert again.duplicate and again.message_id == first.message_id
+    lease = await desk.stage.spool.lease(ALICE, "f", desk.stage.clock.wall())
+    assert lease is not None
+    await desk.stage.deck.settler.consumed(lease, "transcript")
+    done = await desk.send(key="k")
+    assert (done.status, done.duplicate, done.message_id) == (SendStatus.DELIVERED, True, first.message_id)
+    assert await desk.stage.spool.depth(ALICE) == 0
+
+
+async def test_a_repeated_key_to_somebody_else_waits_for_the_first_recipient(desk: Desk) -> None:
+    """The answer is about the first message, so the news of its recipient must reach who waits."""
+    first = await desk.send(wait=0, key="k")
+
+    async def consume() -> None:
+        await anyio.sleep(0.05)
+        lease = await desk.stage.spool.lease(ALICE, "f", desk.stage.clock.wall())
+        assert lease is not None
+        await desk.stage.deck.settler.consumed(lease, "transcript")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consume)
+        result = await desk.send("carol", wait=5, key="k")
+    assert (result.status, result.message_id, result.personality) == (SendStatus.DELIVERED, first.message_id, "alice")
+
+
+async def test_a_sender_that_leaves_in_the_middle_leaves_a_message_somebody_knows_of(desk: Desk) -> None:
+    with anyio.CancelScope() as scope:
+        original = desk.stage.spool.enqueue
+
+        async def enqueue(*args, **keywords):
+            scope.cancel()
+            return await original(*args, **keywords)
+
+        desk.stage.spool.enqueue = enqueue  # type: ignore[method-assign]
+        await desk.send()
+    assert scope.cancelled_caught
+    assert await desk.stage.spool.depth(ALICE) == 1
+    assert desk.kicked == [ALICE]
+
+
+async def test_a_reply_tells_the_drain_of_its_sender(desk: Desk) -> None:
+    heard: list[int] = []
+    with desk.stage.deck.board.on_send(BOB, lambda: heard.append(1)):
+        await desk.send(wait=0)
+    assert heard == [1]
+
+
+async def test_progress_is_told_once_for_each_reason(desk: Desk) -> None:
+    told: list[str] = []
+
+    async def progress(text: str) -> None:
+        told.append(text)
+
+    async def move() -> None:
+        board = desk.stage.deck.board
+        for hold in (Hold.WAKING, Hold.UNKNOWN, Hold.UNKNOWN, Hold.WAKING):
+            await anyio.sleep(0.02)
+            board.update(ALICE, hold=hold)
+        await anyio.sleep(0.02)
+        board.update(ALICE, hold=Hold.BUSY)
+
+    request = SendRequest("alice", check_draft("hello"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(move)
+        result = await desk.dispatcher.send(BOB, request, progress)
+    assert told == ["alice: waking", "alice: unknown", "alice: waking"]
+    assert result.reason is Hold.BUSY
+    assert await desk.stage.spool.message(result.message_id) is not None
+
+
+async def test_nobody_waits_for_a_message_that_is_only_second(desk: Desk) -> None:
+    await desk.send(wait=0)
+    with anyio.fail_after(SECONDS / 2):
+        result = await desk.send()
+    assert (result.reason, result.queue_depth) == (Hold.BUSY, 2)
+    assert (await desk.stage.spool.message(result.message_id)).state is MessageState.QUEUED  # type: ignore[union-attr]

@@ -1,0 +1,241 @@
+"""The supervisor: what it takes over, what it survives, and that one concern never ends another."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from lifecycle.drain import Drain
+from lifecycle.ephemeral import EphemeralDrain
+from lifecycle.flags import Flag
+from lifecycle.session import Session
+from lifecycle.states import Mode, SendStatus
+from lifecycle.supervise import Supervisor
+from tests.clock import FakeClock
+from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.identity import Identity
+from transport.paths import Root
+from transport.process import ProcessId, terminate
+from transport.spool.faults import SpoolFull
+from transport.spool.spool import Spool
+from transport.vocabulary import Hold, MessageState, WakePolicy
+
+ALICE, BOB, WORKER = (Identity("scripted", name) for name in ("alice", "bob", "worker"))
+GONE = ProcessId(1, "never")
+
+
+@pytest.fixture
+async def shop(root: Root) -> AsyncIterator[Workshop]:
+    async with workshop(root, tick_seconds=0.2, backoff_seconds=0.02) as built:
+        built.peer()
+        built.peer("bob")
+        yield built
+
+
+def dead(identity: Identity = ALICE, **changes: Any) -> Session:
+    return replace(Session(identity, "h", "t", "/tmp", "f1", 1.0, Mode.FRESH, "s1", tmux=GONE, pane=GONE), **changes)
+
+
+def deaths(shop: Workshop) -> int:
+    path = shop.root.flag(ALICE, "deaths")
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+async def test_records_of_the_dead_are_retired_at_the_start_and_counted(shop: Workshop) -> None:
+    shop.deck.sessions.save(dead())
+    shop.deck.sessions.save(dead(BOB, is_closing=True))
+    async with shop.supervised():
+        assert shop.deck.sessions.identities() == []
+        assert shop.supervisor.watched == {}
+    assert "ev=server-dead identity=scripted-alice" in shop.log()
+    assert shop.root.flag(ALICE, "deaths").exists() and not shop.root.flag(BOB, "deaths").exists()
+
+
+async def test_one_bad_record_keeps_no_server_from_starting_and_no_other_from_adoption(shop: Workshop) -> None:
+    shop.deck.sessions.path(ALICE).write_text("{")
+    shop.deck.sessions.save(dead(BOB))
+    shop.deck.sessions.save(dead(Identity("vanished", "carol")))
+    async with shop.supervised():
+        assert shop.deck.sessions.identities() == [ALICE]
+    assert "ev=adopt-failed identity=scripted-alice" in shop.log()
+    assert "SessionUnreadable" in shop.log()
+
+
+async def test_an_unreadable_record_is_looked_at_again_at_the_tick(shop: Workshop) -> None:
+    shop.deck.sessions.path(ALICE).write_text("{")
+    async with shop.supervised():
+        shop.deck.sessions.save(dead())
+        await until(lambda: shop.deck.sessions.identities() == [])
+
+
+async def test_a_kick_starts_one_drain_and_pokes_it_afterwards(shop: Workshop) -> None:
+    shop.peer("worker", WakePolicy.EPHEMERAL)
+    for identity in (ALICE, WORKER):
+        shop.deck.flags.set(identity, Flag.STOPPED)
+    async with shop.supervised():
+        for _ in range(3):
+            shop.supervisor.kick(ALICE)
+            shop.supervisor.kick(WORKER)
+        assert isinstance(shop.supervisor.drains[ALICE], Drain)
+        assert isinstance(shop.supervisor.drains[WORKER], EphemeralDrain)
+        await until(lambda: not shop.supervisor.drains)
+    shop.supervisor.kick(ALICE)
+    assert shop.supervisor.drains == {}
+
+
+async def test_a_registry_that_cannot_be_read_fails_no_sender(shop: Workshop) -> None:
+    async with shop.supervised():
+        shop.root.registry.write_text('{"version": 99, "peers": {}}')
+        fresh = Supervisor(
+            replace(
+                shop.deck, resolver=replace(shop.deck.resolver, registry=type(shop.deck.resolver.registry)(shop.root))
+            ),
+            shop.parts.logs,
+        )
+        fresh.tasks = shop.supervisor.tasks
+        fresh.kick(ALICE)
+        assert fresh.drains == {}
+    assert "ev=drain-failed identity=scripted-alice" in shop.log()
+
+
+async def test_a_full_disk_ends_no_tick_and_no_server(shop: Workshop) -> None:
+    spool, failures = shop.deck.spool, []
+
+    async def full(*args: object, **keywords: object) -> None:
+        failures.append(1)
+        raise SpoolFull("no space is left")
+
+    async with shop.supervised():
+        original = Spool.expire
+        try:
+            Spool.expire = full  # type: ignore[method-assign,assignment]
+            await until(lambda: len(failures) >= 3)
+        finally:
+            Spool.expire = original  # type: ignore[method-assign]
+        assert shop.supervisor.is_running
+        assert await spool.waiting() == {}
+    assert "ev=tick-failed" in shop.log()
+
+
+async def test_a_drain_that_fails_backs_off_says_so_and_goes_on(shop: Workshop) -> None:
+    """The disk is full in the middle of a drain: the lease is not stuck, nothing spins, and others are served."""
+    shop.deck.flags.set(BOB, Flag.STOPPED)
+    original, failures = Spool.next_due, []
+
+    async def full(self: Spool, identity: Identity) -> float | None:
+        if identity == ALICE and len(failures) < 3:
+            failures.append(anyio.current_time())
+            raise SpoolFull("no space is left")
+        return await original(self, identity)
+
+    Spool.next_due = full  # type: ignore[method-assign]
+    try:
+        async with shop.supervised():
+            shop.supervisor.kick(ALICE)
+            await until(lambda: shop.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+            assert "no space" in (shop.deck.board.status(ALICE).detail or "")
+            shop.supervisor.kick(BOB)
+            await until(lambda: BOB not in shop.supervisor.drains)
+            await until(lambda: ALICE not in shop.supervisor.drains)
+    finally:
+        Spool.next_due = original  # type: ignore[method-assign]
+    assert [later - sooner >= 0.09 for sooner, later in zip(failures, failures[1:], strict=False)] == [True, True]
+    assert shop.deck.board.status(ALICE).hold is None
+    assert shop.log().count("ev=drain-failed identity=scripted-alice") == 3
+
+
+async def test_messages_that_wait_too_long_are_dead_also_while_held(shop: Workshop) -> None:
+    shop.deck.flags.set(ALICE, Flag.STOPPED)
+    old = await _spooled(shop, at=shop.deck.clock.wall() - 90_000)
+    async with shop.supervised():
+        await until(lambda: shop.deck.spool.depth(BOB))
+        record = await shop.deck.spool.message(old)
+        assert record is not None and record.state is MessageState.DEAD
+
+
+async def _spooled(shop: Workshop, at: float) -> str:
+    from transport.message import accept, check_draft
+
+    message = accept(check_draft("old"), BOB, ALICE, hops=0, now=at)
+    shop.deck.flags.set(BOB, Flag.STOPPED)
+    await shop.deck.spool.enqueue(message, cap=10, hop_limit=5)
+    return message.id
+
+
+async def test_a_tick_over_a_thousand_sleepers_looks_at_none_of_them(root: Root) -> None:
+    clock = FakeClock()
+    async with workshop(root, clock=clock) as shop:
+        for number in range(1000):
+            root.flag(Identity("scripted", f"p{number}"), "last").touch()
+        async with shop.supervised():
+            await clock.advance(1)
+            loads: list[Identity] = []
+            shop.deck.sessions.load = lambda identity: loads.append(identity)  # type: ignore[method-assign,assignment,return-value]
+            await clock.advance(shop.deck.limits.tick_seconds)
+            assert loads == []
+
+
+@pytest.mark.live
+async def test_an_idle_supervisor_adopts_and_watches(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    async with shop.supervised():
+        assert shop.supervisor.watched == {ALICE: session.tmux}
+        assert (await shop.send()).woke is False
+    async with shop.supervised():
+        assert session.tmux is not None
+        terminate(session.tmux, signal.SIGKILL)
+        await until(lambda: deaths(shop) == 1)
+        assert shop.deck.sessions.identities() == []
+        assert shop.supervisor.watched == {}
+
+
+@pytest.mark.live
+async def test_an_agent_that_dies_again_and_again_is_left_alone_then_started(shop: Workshop) -> None:
+    async with shop.supervised():
+        for number in range(3):
+            assert (await shop.send(body=str(number), wait=20)).status is SendStatus.DELIVERED
+            agent = shop.record(ALICE).pane
+            assert agent is not None
+            os.kill(agent.pid, signal.SIGKILL)
+            await until(lambda: ALICE not in shop.supervisor.watched)
+            count = number + 1
+            await until(lambda count=count: deaths(shop) == count)
+        await until(lambda: shop.deck.flags.is_set(ALICE, Flag.FAILED))
+        assert shop.log("exits").count("ev=session-exit") == 3
+        await shop.parts.application.start("alice")
+        assert (await shop.send(body="again", wait=20)).status is SendStatus.DELIVERED
+
+
+@pytest.mark.live
+async def test_what_a_killed_server_left_of_a_worker_is_ended_though_nothing_waits(shop: Workshop) -> None:
+    shop.peer("worker", WakePolicy.EPHEMERAL)
+    session, _ = await shop.deck.waker.wake(WORKER, task="m_settled")
+    async with shop.supervised():
+        await until(lambda: not session.is_alive())
+        await until(lambda: shop.deck.sessions.identities() == [])
+
+
+@pytest.mark.live
+async def test_a_server_that_goes_away_in_the_middle_is_taken_over_without_loss_or_repetition(shop: Workshop) -> None:
+    """The supervisor ends between any two lines of a drain, again and again; every message arrives once, in order."""
+    sent = [(await _accept(shop, f"message {number}")) for number in range(12)]
+    with anyio.fail_after(90):
+        for pause in (0.05, 0.21, 0.33, 0.02, 0.4, 0.11, 0.27, 0.5, 0.07):
+            async with shop.supervised():
+                await anyio.sleep(pause)
+        async with shop.supervised():
+            await until(lambda: _is_empty(shop), 60)
+    assert shop.prompts() == [f"message {number}" for number in range(12)]
+    assert len(sent) == 12
+
+
+async def _accept(shop: Workshop, body: str) -> str:
+    return (await shop.send(body=body, wait=0)).message_id
+
+
+async def _is_empty(shop: Workshop) -> bool:
+    return await shop.deck.spool.depth(ALICE) == 0

@@ -1,0 +1,183 @@
+"""What operators do to sessions, and the way out of every state that nothing else leads out of."""
+
+import json
+import signal
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from lifecycle.flags import Flag
+from lifecycle.requests import PeerStopped, UnknownPeer
+from lifecycle.session import SessionUnreadable
+from lifecycle.states import Mode, SendStatus
+from lifecycle.verbs import Verbs
+from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.identity import Identity
+from transport.paths import Root
+from transport.process import terminate
+from transport.tmux.control import TmuxUnknown
+
+DIALOG = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
+ALICE, BOB = Identity("scripted", "alice"), Identity("scripted", "bob")
+
+
+@pytest.fixture
+async def shop(root: Root) -> AsyncIterator[Workshop]:
+    async with workshop(root) as built:
+        built.peer()
+        built.peer("bob")
+        yield built
+
+
+def verbs(shop: Workshop) -> Verbs:
+    return shop.parts.application.verbs
+
+
+async def test_stop_and_start_of_sleepers(shop: Workshop) -> None:
+    assert await verbs(shop).stop(None) == ("scripted-alice", "scripted-bob")
+    assert shop.deck.flags.is_set(ALICE, Flag.STOPPED)
+    shop.deck.flags.set(ALICE, Flag.FAILED)
+    shop.root.flag(ALICE, "deaths").write_text("1\n")
+    assert await verbs(shop).start("alice") == ("scripted-alice",)
+    assert not shop.deck.flags.is_set(ALICE, Flag.STOPPED) and not shop.deck.flags.is_set(ALICE, Flag.FAILED)
+    assert not shop.root.flag(ALICE, "deaths").exists()
+    assert shop.deck.flags.is_set(BOB, Flag.STOPPED)
+
+
+async def test_an_unknown_name_changes_nothing(shop: Workshop) -> None:
+    for verb in (verbs(shop).stop, verbs(shop).start):
+        with pytest.raises(UnknownPeer):
+            await verb("alise")
+    with pytest.raises(UnknownPeer):
+        await verbs(shop).attach("alise", None)
+
+
+async def test_stop_is_the_way_out_of_an_unreadable_record(shop: Workshop) -> None:
+    path = shop.deck.sessions.path(ALICE)
+    path.write_text("{")
+    with pytest.raises(SessionUnreadable, match="peerwake stop alice"):
+        await verbs(shop).attach("alice", None)
+    await verbs(shop).stop("alice")
+    assert not path.exists()
+    assert shop.root.flag(ALICE, "damaged").read_text() == "{"
+
+
+async def test_attach_to_a_stopped_peer_is_refused(shop: Workshop) -> None:
+    await verbs(shop).stop("alice")
+    with pytest.raises(PeerStopped):
+        await verbs(shop).attach("alice", None)
+
+
+@pytest.mark.live
+async def test_stop_ends_what_runs_behind_an_unreadable_record(shop: Workshop) -> None:
+    async with shop.supervised():
+        session, _ = await shop.deck.waker.wake(ALICE)
+        shop.deck.sessions.path(ALICE).write_text("{")
+        await verbs(shop).stop("alice")
+        assert not session.is_alive()
+        await verbs(shop).start("alice")
+        assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
+    assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("change", ["removed", "undeclared", "unknown-runtime"])
+async def test_stop_ends_sessions_of_what_is_registered_no_more(shop: Workshop, change: str) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    registry = shop.parts.application.registry
+    profile = registry.get("alice")
+    assert profile is not None
+    match change:
+        case "removed":
+            registry.remove("alice")
+        case "undeclared":
+            registry.update(profile.model_copy(update={"runtimes": ("command",), "default_runtime": "command"}))
+        case _:
+            await shop.deck.terminals.aclose()
+            del shop.parts.table.runtimes["scripted"]  # type: ignore[attr-defined]
+    assert "scripted-alice" in await verbs(shop).stop("alice")
+    assert not session.is_alive()
+    assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_one_session_that_does_not_end_keeps_no_other_alive(shop: Workshop) -> None:
+    alice, _ = await shop.deck.waker.wake(ALICE)
+    bob, _ = await shop.deck.waker.wake(BOB)
+    original = shop.deck.terminals.kill
+
+    async def kill(session) -> None:
+        if session.identity == ALICE:
+            raise TmuxUnknown("it does not die")
+        await original(session)
+
+    type(shop.deck.terminals).kill, kept = (lambda self, session: kill(session)), type(shop.deck.terminals).kill  # type: ignore[method-assign]
+    try:
+        with pytest.raises(TmuxUnknown):
+            await verbs(shop).stop(None)
+    finally:
+        type(shop.deck.terminals).kill = kept  # type: ignore[method-assign]
+    assert alice.is_alive() and not bob.is_alive()
+    assert shop.record(ALICE).is_closing
+    await verbs(shop).stop("alice")
+    assert not alice.is_alive()
+    assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_a_stopped_tmux_server_is_ended_too(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    assert session.tmux is not None
+    terminate(session.tmux, signal.SIGSTOP)
+    await verbs(shop).stop("alice")
+    assert not session.is_alive()
+
+
+@pytest.mark.live
+async def test_attach_resumes_the_last_conversation_and_then_joins_the_live_one(shop: Workshop) -> None:
+    async with shop.supervised():
+        await shop.send(wait=20)
+        await verbs(shop).stop("alice")
+        await verbs(shop).start("alice")
+        first = await verbs(shop).attach("alice", None)
+        assert (first["mode"], first["state"], first["identity"]) == (Mode.RESUME, "ready", "scripted-alice")
+        again = await verbs(shop).attach("alice", None)
+        assert again == first | {"mode": "live"}
+
+
+@pytest.mark.live
+async def test_attach_reaches_a_session_that_is_blocked_or_being_booted(shop: Workshop) -> None:
+    (shop.root.peers / "alice" / "scripted.json").write_text(json.dumps(DIALOG))
+    async with shop.supervised():
+        await shop.send(wait=0)
+        await until(lambda: shop.deck.sessions.live(ALICE))
+        found = await verbs(shop).attach("alice", None)
+        assert found["state"] in ("booting", "blocked")
+        assert found["socket"] == str(shop.root.tmux_socket(ALICE))
+
+
+@pytest.mark.live
+async def test_stop_start_and_sends_that_cross_end_in_order_with_one_session(shop: Workshop) -> None:
+    """A stop, a start and messages that race: nothing is lost, doubled or left running twice."""
+    async with shop.supervised():
+        accepted: list[str] = []
+        for number in range(6):
+            async with anyio.create_task_group() as tasks:
+
+                async def send(number: int = number) -> None:
+                    try:
+                        await shop.send(body=f"message {number}", wait=0)
+                    except PeerStopped:
+                        return
+                    accepted.append(f"message {number}")
+
+                tasks.start_soon(send)
+                await anyio.sleep(0.05 * number)
+                tasks.start_soon(verbs(shop).stop, "alice")
+            await verbs(shop).start("alice")
+        assert (await shop.send(body="last", wait=30)).status is SendStatus.DELIVERED
+        assert shop.prompts() == [*accepted, "last"]
+        assert await shop.deck.spool.depth(ALICE) == 0
+        assert shop.record(ALICE).is_alive()
+    assert not shop.root.flag(ALICE, "deaths").exists()
