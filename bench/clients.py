@@ -33,7 +33,7 @@ from transport.tmux.server import wait_dead
 from transport.vocabulary import ScreenState
 
 RUNTIMES: Final = ("claude", "codex")
-POLL_SECONDS: Final = 0.002
+POLL_SECONDS: Final = 0.01
 READY_LINE: Final = re.compile(r"ts=(\S+) ev=boot identity=(\S+) end=ready")
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

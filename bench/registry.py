@@ -1,11 +1,8 @@
 """A registry of 10,000 peers: from a name to its profile, the first page, and what a change costs."""
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Final
 
-from bench.ground import median_ms, seconds_of, spread
+from bench.ground import ground, mcp_caller, median_ms, seconds_of, spread
 from bench.rows import Row
 from lifecycle.flags import Flags
 from lifecycle.resolve import Resolver
@@ -22,13 +19,8 @@ FLOOR: Final = "100 peers"
 def run(quick: bool) -> list[Row]:
     """Measure with many peers and, as the floor, with few."""
     count = 200 if quick else 2_000
-    home = Path(tempfile.mkdtemp(prefix="pwb-", dir="/tmp"))
-    try:
-        few = _measure(Root(home / "few"), 100, count)
-        many = _measure(Root(home / "many"), PEERS, count)
-    finally:
-        shutil.rmtree(home)
-    bounds = {"resolve": "≤ 1", "first page": "≤ 5"}
+    few, many = (_measure(peers, count) for peers in (100, PEERS))
+    bounds = {"resolve": "≤ 1", "first page": "≤ 5", "first page, list_peers through MCP": "≤ 5"}
     rows = []
     for name, seconds in many.items():
         value, floor = median_ms(seconds), median_ms(few[name])
@@ -37,19 +29,24 @@ def run(quick: bool) -> list[Row]:
     return rows
 
 
-def _measure(root: Root, peers: int, count: int) -> dict[str, list[float]]:
-    root.prepare()
-    write(root, peers)
-    resolver = Resolver(Registry(root), Flags(root))
-    first = seconds_of(lambda: resolver.registry.names())
-    names = [f"peer-{number * 7919 % peers}" for number in range(count)]
-    return {
-        "resolve": [seconds_of(lambda name=name: _resolve(resolver, name)) for name in names],  # type: ignore[misc]
-        "first page": [seconds_of(lambda: resolver.registry.page(None, 0, PAGE)) for _ in range(count)],
-        "page of a query": [seconds_of(lambda: resolver.registry.page("9", 0, PAGE)) for _ in range(20)],
-        "nearest names": [seconds_of(lambda: resolver.registry.nearest("pear-77")) for _ in range(20)],
-        "reading it after a start": [first],
-    }
+def _measure(peers: int, count: int) -> dict[str, list[float]]:
+    with ground() as world:
+        write(world.root, peers)
+        resolver = Resolver(Registry(world.root), Flags(world.root))
+        first = seconds_of(lambda: resolver.registry.names())
+        names = [f"peer-{number * 7919 % peers}" for number in range(count)]
+        times = {
+            "resolve": [seconds_of(lambda name=name: _resolve(resolver, name)) for name in names],  # type: ignore[misc]
+            "first page": [seconds_of(lambda: resolver.registry.page(None, 0, PAGE)) for _ in range(count)],
+            "page of a query": [seconds_of(lambda: resolver.registry.page("9", 0, PAGE)) for _ in range(20)],
+            "nearest names": [seconds_of(lambda: resolver.registry.nearest("pear-77")) for _ in range(20)],
+            "reading it after a start": [first],
+        }
+        world.serve()
+        with mcp_caller(world) as caller:
+            assert caller.call("list_peers")["total"] == peers
+            asked = [seconds_of(lambda: caller.call("list_peers")) for _ in range(count // 10)]
+        return times | {"first page, list_peers through MCP": asked}
 
 
 def _resolve(resolver: Resolver, name: str) -> None:

@@ -15,7 +15,7 @@ from transport.tmux.control import TmuxGone
 from transport.tmux.pane import Pane, PaneInMode
 from transport.vocabulary import ScreenState
 
-POLL: Final = (0.005, 0.01, 0.02, 0.05)
+POLL: Final = (0.005, 0.01, 0.02, 0.03)
 STEADY_SECONDS: Final = 0.02
 STEADY_WITHOUT_STATUS_SECONDS: Final = 1.0
 SLOWEST_SETTLE: Final = 4
@@ -89,7 +89,8 @@ class Booter:
                 return self._end(BootEnd.BLOCKED, reading.excerpt)
             if now - started > self.limits.boot_seconds:
                 return self._end(BootEnd.BLOCKED, reading.excerpt)
-            await self.clock.sleep(next(polls, POLL[-1]))
+            # What looks ready has only to stay so: look again as soon as that can be told.
+            await self.clock.sleep(STEADY_SECONDS / 2 if reading.state is ScreenState.READY else next(polls, POLL[-1]))
 
     def _end(self, end: BootEnd, excerpt: str) -> Boot:
         return Boot(end, excerpt, tuple(self.answered))

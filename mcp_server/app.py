@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,7 @@ from transport.paths import Root, root_from_environment
 
 STOPPED: Final = 0
 FAILED: Final = 1
+OPEN_FILES: Final = 8192
 
 
 def serve(given: argparse.Namespace) -> int:
@@ -40,6 +42,7 @@ def serve(given: argparse.Namespace) -> int:
 
         return start(root, given)
     os.umask(0o077)
+    allow_files()
     root.prepare()
     settings = _overridden(load(root), given)
     if given.in_process:
@@ -48,6 +51,14 @@ def serve(given: argparse.Namespace) -> int:
         return anyio.run(run_in_process, root, settings)
     settle_heap()
     return anyio.run(_Server(root, settings, quiet=not settings.standby).run)
+
+
+def allow_files() -> None:
+    """Raise the soft limit of open files: a live session takes up to five, and some systems begin at 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _overridden(settings: Settings, given: argparse.Namespace) -> Settings:

@@ -63,10 +63,14 @@ def locate(facts: SessionFacts) -> Path | None:
     It is the one that the session's processes hold open. Where that cannot be seen: the one that is
     resumed, else the newest one of this directory that was begun since the session was woken.
     """
+    return _rollout(facts, _open_files(facts.pane_pid))
+
+
+def _rollout(facts: SessionFacts, held: Iterable[Path]) -> Path | None:
     sessions = home_directory(facts) / "sessions"
-    held = _newest(path for path in _open_files(facts.pane_pid) if ROLLOUT.fullmatch(path.name))
-    if held is not None:
-        return held
+    found = _newest(path for path in held if ROLLOUT.fullmatch(path.name))
+    if found is not None:
+        return found
     if facts.session_ref is not None and re.fullmatch(r"[0-9a-f-]{36}", facts.session_ref):
         return _newest(sessions.glob(f"*/*/*/rollout-*-{facts.session_ref}.jsonl"))
     return _newest(path for path in _begun_since(sessions, facts.woke_at) if _belongs(path, facts))
@@ -91,32 +95,36 @@ def _changed(path: Path) -> float | None:
         return None
 
 
-def _open_files(pid: int | None) -> Iterator[Path]:
-    """Yield what the processes from `pid` downwards hold open (Linux; nothing elsewhere)."""
+def _open_files(pid: int | None) -> list[Path]:
+    """Return the rollouts and locks that the processes from `pid` downwards hold open (Linux; none elsewhere)."""
+    found: list[Path] = []
     if pid is None or not sys.platform.startswith("linux"):
-        return
+        return found
     queue = [pid]
     for current in queue:
         queue += _children(current)[: DESCENDANTS_MAX - len(queue)]
-        held = Path(f"/proc/{current}/fd")
-        for name in _names(held):
+        for name in _names(f"/proc/{current}/fd"):
             try:
-                yield (held / name).readlink()
+                target = os.readlink(f"/proc/{current}/fd/{name}")  # noqa: PTH115 (some hundred for each question)
             except OSError:
                 continue
+            if "/rollout-" in target or f"/{LOCKS}/" in target:
+                found.append(Path(target))
+    return found
 
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    for task in _names(Path(f"/proc/{pid}/task")):
+    for task in _names(f"/proc/{pid}/task"):
         try:
-            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+            with open(f"/proc/{pid}/task/{task}/children", "rb", 0) as file:  # noqa: PTH123
+                found += map(int, file.read().split())
         except (OSError, ValueError):
             continue
     return found
 
 
-def _names(directory: Path) -> list[str]:
+def _names(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
     except OSError:
@@ -150,17 +158,18 @@ def status(facts: SessionFacts) -> ScreenState:
     A message handed over there would go without the tools of servers that are about to start, or cut
     short the answer to the one before it.
     """
-    path = locate(facts)
-    moments = ((_conversation_begun(facts), OPENING_SECONDS), (_turn_begun(path) if path else None, FRESH_SECONDS))
+    held = _open_files(facts.pane_pid)
+    path = _rollout(facts, held)
+    moments = ((_conversation_begun(held), OPENING_SECONDS), (_turn_begun(path) if path else None, FRESH_SECONDS))
     now = time.time()
     is_fresh = any(begun is not None and 0 <= now - begun < seconds for begun, seconds in moments)
     return ScreenState.BUSY if is_fresh else ScreenState.READY
 
 
-def _conversation_begun(facts: SessionFacts) -> float | None:
+def _conversation_begun(held: Iterable[Path]) -> float | None:
     """Return when the client took the lock of its conversation (wall seconds), None when that cannot be seen."""
-    held = (path for path in _open_files(facts.pane_pid) if path.parent.name == LOCKS and not path.name.startswith("."))
-    return max(filter(None, map(_changed, held)), default=None)
+    locks = (path for path in held if path.parent.name == LOCKS and not path.name.startswith("."))
+    return max(filter(None, map(_changed, locks)), default=None)
 
 
 def _turn_begun(path: Path) -> float | None:

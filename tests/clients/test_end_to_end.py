@@ -1,8 +1,6 @@
 """The main job with the real clients: a message wakes a sleeping agent, arrives, and is proven to have arrived."""
 
 import os
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 
@@ -10,14 +8,9 @@ import anyio.to_thread
 import pytest
 
 from lifecycle.runtimes.table import READERS
-from tests.clients.client import Client, eventually
+from tests.clients.checks import all_is_quiet, envelope, held, reads_each_once, to, took
 from tests.clients.product import Product
-from tests.clients.scenes import ESCALATED
-from tests.clients.test_boot import trusted
 from tests.model_server import Call, Rule, Say
-from tests.model_wire import Role
-from transport.envelope import Envelope, parse
-from transport.screen import Screen
 from transport.vocabulary import Receipt, ScreenState
 
 pytestmark = [pytest.mark.clients, pytest.mark.live]
@@ -25,10 +18,6 @@ pytestmark = [pytest.mark.clients, pytest.mark.live]
 BOTH = pytest.mark.parametrize("runtime", ["claude", "codex"])
 SLOWLY = "one two three four five six seven eight"
 WAIT = "until [ -e {} ]; do sleep 0.05; done"
-
-
-def to(name: str, message: str) -> Call:
-    return Call("send_to_peer", {"personality": name, "message": message})
 
 
 def when(file: str) -> Call:
@@ -95,52 +84,6 @@ async def test_claude_and_codex_talk_to_each_other(ordinary_user: bool) -> None:
         await all_is_quiet(product, alice, bob)
 
 
-async def held(product: Product, client: Client) -> str:
-    """Return the id of a message that Claude holds in its own queue while it is busy."""
-
-    async def look() -> str | None:
-        taken = product.taken(client)
-        return next((each for each, _ in reversed(product.records(client)) if each not in taken), None)
-
-    found = await eventually(look, 40)
-    assert found, f"{await client.reading()}\n{product.log('delivery')}"
-    assert client.evidence(found) == [Receipt.INJECTED]
-    assert (await client.reading()).state is ScreenState.BUSY
-    return found
-
-
-async def took(product: Product, client: Client, number: int) -> str:
-    """Return the id of the `number`-th message that a client takes."""
-
-    async def look() -> str | None:
-        taken = product.taken(client)
-        return taken[number - 1] if len(taken) >= number else None
-
-    found = await eventually(look, 40)
-    assert found, f"{await client.reading()}\n{product.log('delivery')}\n{product.log('lifecycle')}"
-    return found
-
-
-async def all_is_quiet(product: Product, *clients: Client, events: Sequence[str] = ("wake", "boot")) -> None:
-    """Nothing waits, nothing stands in a composer, no process was replaced, no dialog answered that was not known."""
-    await product.emptied(*(client.facts.cwd.name for client in clients))
-    for client in clients:
-        reading = await client.until(ScreenState.READY, seconds=30)
-        assert reading.input_text == ""
-        session = product.session(client.facts.cwd.name)
-        assert (session.tmux, session.pane) == (client.started.tmux, client.started.pane)
-        assert client.started.pane.is_alive()
-        log = [line for line in product.log("lifecycle").splitlines() if f"identity={session.identity}" in line]
-        assert [event(line) for line in log] == list(events)
-        assert re.search(r"end=ready .*dialogs=trust$", log[1]), log[1]
-        assert str(client.facts.cwd) in trusted(product, client.runtime.name)
-    assert product.log("exits") == ""
-
-
-def event(line: str) -> str:
-    return line.partition(" ev=")[2].partition(" ")[0]
-
-
 def work(done: Event) -> tuple[Rule, ...]:
     return Rule("work slowly", Say(SLOWLY, until=done)), Rule("number", Say("noted"))
 
@@ -176,129 +119,6 @@ async def test_a_sleeping_peer_is_woken_and_gets_everything_in_order(runtime: st
         await product.takes(alice, [each["message_id"] for each in sent])
         await reads_each_once(product, [each["message_id"] for each in sent])
         await all_is_quiet(product, alice)
-
-
-async def reads_each_once(product: Product, message_ids: Sequence[str]) -> None:
-    """The model reads each message, and none a second time."""
-
-    async def last() -> bool | None:
-        return product.model.count(message_ids[-1]) > 0 or None
-
-    assert await eventually(last, 20)
-    assert [product.model.count(message_id) for message_id in message_ids] == [1] * len(message_ids)
-
-
-async def envelope(product: Product, message_id: str) -> Envelope:
-    """Return a message as the models read it, the same each time; Claude marks a long one as pasted."""
-    pattern = re.compile(
-        rf'\s*(?:<pasted_content [^>]*>\s*)?(<peer-message-(\S+) id="{message_id}".*\n</peer-message-\2>)', re.S
-    )
-
-    async def look() -> set[str] | None:
-        events = [event for conversation in product.model.conversations() for event in conversation.events]
-        found = [pattern.match(event.text) for event in events if event.role is Role.USER]
-        return {each[1] for each in found if each} or None
-
-    texts = await eventually(look, 20)
-    assert texts is not None
-    assert len(texts) == 1, texts
-    return parse(texts.pop())
-
-
-ASKING = {
-    "claude": Rule("ask permission", Call("Bash", {"command": "touch asked", "description": "touch"}), Say("done")),
-    "codex": Rule("ask permission", Call("exec_command", ESCALATED | {"cmd": "touch asked"}), Say("done")),
-}
-MANUAL = 'argv = ["claude", "--session-id", "{session_id}", "--permission-mode", "manual"]\n'
-QUESTION = {"claude": "Do you want to proceed?", "codex": "Would you like to run the following command?"}
-
-
-@BOTH
-async def test_nothing_is_typed_into_a_question(runtime: str) -> None:
-    async with Product((ASKING[runtime],)) as product:
-        product.runtime_file("claude", MANUAL)
-        there = await product.create("alice", runtime)
-        await product.serve()
-        first = await product.send("alice", "ask permission", "--wait", "60")
-        alice = await product.client("alice")
-        before = below(await alice.shows(QUESTION[runtime]), QUESTION[runtime])
-        second = await product.send("alice", "a second message", "--wait", "2")
-        assert (second["status"], second["reason"]) == ("queued", "asks")
-        row = await product.state("alice", "blocked")
-        assert QUESTION[runtime] in row["detail"]
-        assert below(await alice.screen(), QUESTION[runtime]) == before
-        assert product.taken(alice) == [first["message_id"]]
-        assert not (there / "asked").exists()
-        await alice.press("Enter")
-        await product.takes(alice, [first["message_id"], second["message_id"]])
-        assert (there / "asked").exists()
-        await all_is_quiet(product, alice)
-
-
-@BOTH
-async def test_a_draft_is_left_alone(runtime: str) -> None:
-    async with Product() as product:
-        await product.create("alice", runtime)
-        await product.serve()
-        first = await product.send("alice", "hello", "--wait", "60")
-        alice = await product.client("alice")
-        await alice.until(ScreenState.READY)
-        await alice.type("half a thought")
-        await alice.until(lambda reading: reading.input_text == "half a thought", "the draft")
-        second = await product.send("alice", "a second message", "--wait", "2")
-        assert (second["status"], second["reason"]) == ("queued", "draft")
-        assert (await alice.reading()).input_text == "half a thought"
-        assert product.taken(alice) == [first["message_id"]]
-        await alice.press(*["BSpace"] * len("half a thought"))
-        await product.takes(alice, [first["message_id"], second["message_id"]])
-        assert product.model.count("half") == 0
-        await all_is_quiet(product, alice)
-
-
-def below(screen: Screen, text: str) -> tuple[str, ...]:
-    """Return the lines from the one that holds `text` on; above it Claude's logo moves."""
-    (first,) = [number for number, line in enumerate(screen.lines) if text in line]
-    return screen.lines[first:]
-
-
-UNKNOWN = {
-    "claude": ("Do you want to use this API key?", ("Up", "Enter")),
-    "codex": ("Trust this folder?", ("Enter",)),
-}
-
-
-@BOTH
-async def test_an_unknown_dialog_is_reported_and_left_to_a_person(runtime: str) -> None:
-    text, keys = UNKNOWN[runtime]
-    async with Product(settings={"blocked_seconds": 2}) as product:
-        there = await product.create("alice", runtime)
-        if runtime == "claude":
-            launch_env(there, runtime, "ANTHROPIC_AUTH_TOKEN=\nANTHROPIC_API_KEY=" + "k" * 30)
-        else:
-            product.runtime_file(
-                "codex", '[[dialogs]]\nname = "trust"\npattern = "another question"\nkeys = ["Enter"]\n'
-            )
-        await product.serve()
-        sent = [await product.send("alice", "first"), await product.send("alice", "second")]
-        assert [(each["status"], each["reason"]) for each in sent] == [("queued", "blocked")] * 2
-        alice = await product.client("alice")
-        before = below(await alice.shows(text), text)
-        row = await product.state("alice", "blocked")
-        assert text in row["detail"]
-        assert (row["queue_depth"], product.taken(alice)) == (2, [])
-        assert below(await alice.screen(), text) == before
-        await alice.press(*keys)
-        await product.takes(alice, [each["message_id"] for each in sent])
-        await product.emptied("alice")
-        assert (await alice.until(ScreenState.READY)).input_text == ""
-
-
-def launch_env(directory: Path, runtime: str, text: str) -> None:
-    """Give a peer variables of its own, as a user does."""
-    path = directory / ".peerwake" / "runtimes" / runtime / "launch.env"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
-    path.chmod(0o600)
 
 
 TASKS = (

@@ -22,13 +22,20 @@ AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"
 NOBODY = 65534
 
 
+class QuietWorld(World):
+    """A world whose agents have no tools: no bridge of theirs starts a server when a test ends one."""
+
+    def create(self, name: str, *flags: str, rules: list[dict[str, Any]] | None = None) -> Path:
+        return super().create(name, "--no-client-config", *flags, rules=rules)
+
+
 @contextmanager
 def private_world(**extra: str) -> Iterator[World]:
     """A world on a short path, for as long as the block runs."""
     home = Path(tempfile.mkdtemp(prefix="pw-", dir="/tmp"))
     root = Root(home)
     root.prepare()
-    world = World(root, extra=dict(extra))
+    world = QuietWorld(root, extra=dict(extra))
     try:
         yield world
     finally:

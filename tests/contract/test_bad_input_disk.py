@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.bad_input import files, private_world, refused, stored
+from tests.contract.bad_input import QuietWorld, files, private_world, refused, stored
 from tests.contract.private_mount import fill, on_a_small_disk
 from tests.live.control import Control
 from tests.live.world import World, until
@@ -34,7 +34,7 @@ def on_a_full_disk(work: Callable[[World], None]) -> None:
     def run() -> None:
         root = Root(home)
         root.prepare()
-        world = World(root)
+        world = QuietWorld(root)
         try:
             work(world)
         finally:

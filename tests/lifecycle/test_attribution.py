@@ -121,11 +121,5 @@ async def test_a_client_is_attributed_from_its_very_first_moment(root: Root) -> 
             assert shop.parts.application.resolve_pane(server.pid) == ALICE
         assert shop.parts.application.resolve_pane(os.getpid()) is None
         shop.deck.sessions.path(ALICE).write_text("{")
-        pane = subprocess.run(
-            ["tmux", "-S", str(root.tmux_socket(ALICE)), "display-message", "-p", "#{pane_pid}"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        assert shop.parts.application.resolve_pane(int(pane.stdout)) == ALICE
+        pane = shop.tmux(ALICE, "display-message", "-p", "#{pane_pid}")
+        assert shop.parts.application.resolve_pane(int(pane)) == ALICE

@@ -11,6 +11,8 @@ from lifecycle.requests import UnknownPeer
 from lifecycle.session import Session
 from lifecycle.wake import SessionBlocked, WakeFailed
 from tests.lifecycle.stage import BOB, TAKEN, UNTAKEN, Scene, scene
+from tests.live.world import World
+from tests.live.world import until as seen_until
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
 from transport.identity import Identity
@@ -325,3 +327,32 @@ async def test_a_silent_terminal_decides_nothing(stage: Scene) -> None:
         await stage.clock.advance(10)
         assert await stage.is_in(message, MessageState.LEASED)
     assert stage.actor.closed == []
+
+
+@pytest.mark.live
+def test_tasks_survive_servers_that_are_killed_in_the_middle(root: Root) -> None:
+    """No task is lost, given up or left behind with a session; each is answered, in order."""
+    world = World(root)
+    world.extra |= {"PEERWAKE_EPHEMERAL_QUIET_SECONDS": "0.2", "PEERWAKE_EPHEMERAL_SILENCE_SECONDS": "4"}
+    world.extra |= {"PEERWAKE_BACKOFF_SECONDS": "0.05", "PEERWAKE_ATTEMPTS": "20"}
+    try:
+        world.create("worker", "--ephemeral", rules=[{"busy_seconds": 0.2, "reply": "done {body}"}])
+        world.create("bob")
+        server = world.serve()
+        for number in range(4):
+            world.send("worker", f"task {number}", "--from", "bob")
+        for answered in range(3):
+            seen_until(lambda answered=answered: len(answers(world)) > answered, 40, "an answer")
+            server.kill()
+            server.wait()
+            server = world.serve()
+        seen_until(lambda: world.depth("worker") == 0, 60, "the end of all tasks")
+        assert list(dict.fromkeys(answers(world))) == [f"done task {number}" for number in range(4)]
+        seen_until(lambda: world.state("worker") == "asleep", 20, "the end of the last session")
+        assert world.json("queue", "worker")["queues"][0]["dead"] == 0
+    finally:
+        world.close()
+
+
+def answers(world: World) -> list[str]:
+    return [text.splitlines()[1] for text in world.prompts("bob")]

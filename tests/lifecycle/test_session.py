@@ -184,9 +184,13 @@ def test_racing_retirements_have_one_winner(root: Root) -> None:
     for number in range(20):
         one = sessions.save(session(fence=f"f{number}"))
         won: list[bool] = []
-        threads = [threading.Thread(target=lambda: won.append(sessions.retire(one))) for _ in range(4)]
+        threads = [threading.Thread(target=_retire, args=(sessions, one, won)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert sorted(won) == [False, False, False, True]
+
+
+def _retire(sessions: Sessions, one: Session, won: list[bool]) -> None:
+    won.append(sessions.retire(one))

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -143,7 +144,7 @@ async def test_a_drain_that_fails_backs_off_says_so_and_goes_on(shop: Workshop) 
             await until(lambda: ALICE not in shop.supervisor.drains)
     finally:
         Spool.next_due = original  # type: ignore[method-assign]
-    assert [later - sooner >= 0.09 for sooner, later in zip(failures, failures[1:], strict=False)] == [True, True]
+    assert [later - sooner >= 0.09 for sooner, later in pairwise(failures)] == [True, True]
     assert shop.deck.board.status(ALICE).hold is None
     assert shop.log().count("ev=drain-failed identity=scripted-alice") == 3
 

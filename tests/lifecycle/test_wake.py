@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import suppress
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -64,19 +66,27 @@ async def test_a_lock_held_elsewhere_is_reported_and_a_dead_holder_frees_it(shop
     held = FileLock(path)
     with held, pytest.raises(AlreadyWaking):
         await shop.deck.waker.wake(ALICE)
-    holder = subprocess.Popen(["flock", str(path), "sleep", "600"], start_new_session=True, stdout=subprocess.DEVNULL)
-    await until(lambda: _is_locked(path))
-    with pytest.raises(AlreadyWaking):
+    with holding(path) as holder:
+        with pytest.raises(AlreadyWaking):
+            async with shop.deck.waker.locked(ALICE):
+                pass
+        holder.kill()
+        holder.wait()
         async with shop.deck.waker.locked(ALICE):
             pass
-    os.killpg(holder.pid, signal.SIGKILL)
-    holder.wait()
-    async with shop.deck.waker.locked(ALICE):
-        pass
 
 
-def _is_locked(path: os.PathLike[str]) -> bool:
-    return subprocess.run(["flock", "-n", str(path), "true"], check=False).returncode != 0
+@contextmanager
+def holding(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock."""
+    program = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(flush=True); time.sleep(600)"
+    )
+    argv = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline()
+        yield holder
+        holder.kill()
 
 
 async def test_a_start_that_fails_leaves_no_record_and_counts(shop: Workshop) -> None:
@@ -201,8 +211,7 @@ async def test_a_server_killed_before_the_record_was_complete_is_adopted(shop: W
 @pytest.mark.live
 async def test_a_person_opened_a_window_before_the_adoption(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
-    socket = shop.root.tmux_socket(ALICE)
-    subprocess.run([find_tmux(), "-S", str(socket), "new-window", "-d", "sleep", "600"], check=True, timeout=10)
+    shop.tmux(ALICE, "new-window", "-d", "sleep", "600")
     shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False))
     found = await shop.deck.waker.adopt(ALICE)
     assert found is not None and found.pane == session.pane

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from transport.message import check_draft
 from transport.paths import Root
 from transport.process import ProcessId, identify, terminate
 from transport.profile import make_profile
+from transport.tmux.program import find_tmux
 from transport.vocabulary import WakePolicy
 
 QUICK: Mapping[str, Any] = {"backoff_seconds": 0.05, "blocked_seconds": 1.0, "human_quiet_seconds": 0.0}
@@ -89,6 +91,11 @@ class Workshop:
         )
         records = [json.loads(line) for path in paths for line in path.read_text("utf-8").splitlines()]
         return ["\n".join(each["text"].splitlines()[1:-1]) for each in records if each["type"] == "user"]
+
+    def tmux(self, identity: Identity, *words: str) -> str:
+        """Run a tmux command as a person at a shell would."""
+        argv = [find_tmux(), "-S", str(self.root.tmux_socket(identity)), *words]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
 
     def log(self, name: str = "lifecycle") -> str:
         path = self.root.logs / f"{name}.log"

@@ -10,7 +10,10 @@ import ctypes
 import os
 import signal
 import sys
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -37,7 +40,7 @@ def split(pair: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-def become(cwd: bytes, argv: list[bytes], env: dict[bytes, bytes], report: int) -> NoReturn:
+def become(cwd: bytes, argv: list[bytes], env: dict[bytes, bytes], report: int) -> "NoReturn":
     """Turn this process into the server; `report` closes by itself when that worked."""
     try:
         os.setsid()

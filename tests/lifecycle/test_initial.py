@@ -1,0 +1,96 @@
+"""The initial prompt: first of all, once, and never in the way of messages."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from lifecycle.initial import InitialPrompt
+from lifecycle.session import Session
+from lifecycle.states import Mode, SendStatus
+from tests.lifecycle.stage import ALICE, INJECTED, TAKEN, UNTAKEN, Scene, scene
+from tests.lifecycle.workshop import workshop
+from transport.identity import Identity
+from transport.logs import Logs
+from transport.message import MESSAGE_ID
+from transport.paths import Root
+from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.vocabulary import Receipt
+
+CAROL = Identity("scripted", "carol")
+
+
+@pytest.fixture
+async def stage(root: Root) -> AsyncIterator[Scene]:
+    async with scene(root) as built:
+        built.peer("carol", initial_prompt="You review.")
+        yield built
+
+
+def initial(stage: Scene) -> InitialPrompt:
+    deck = stage.deck
+    return InitialPrompt(deck.resolver, deck.terminals, Logs(stage.root.logs, stage.clock), stage.clock, stage.limits)
+
+
+async def test_a_fresh_session_gets_it_once_over_all_servers(stage: Scene) -> None:
+    session = stage.session(CAROL)
+    for _ in range(3):
+        await initial(stage).hand_over(session)
+    (message_id,) = stage.actor.typed
+    assert MESSAGE_ID.fullmatch(message_id)
+    assert session.fence in message_id
+
+
+async def test_each_session_gets_its_own(stage: Scene) -> None:
+    for _ in range(2):
+        await initial(stage).hand_over(stage.session(CAROL))
+    assert len(set(stage.actor.typed)) == 2
+
+
+@pytest.mark.parametrize("case", ["none", "resumed", "removed"])
+async def test_who_gets_none(stage: Scene, case: str) -> None:
+    session: Session = stage.session(CAROL)
+    if case == "none":
+        session = stage.session(ALICE)
+    elif case == "resumed":
+        session = stage.session(CAROL, mode=Mode.RESUME)
+    else:
+        stage.registry.remove("carol")
+    await initial(stage).hand_over(session)
+    assert stage.actor.typed == []
+
+
+@pytest.mark.parametrize(
+    "play", [UNTAKEN, TmuxGone("dead"), TmuxUnknown("no answer"), OSError(28, "No space left on device")]
+)
+async def test_a_failure_is_logged_and_raises_nothing(stage: Scene, play: object) -> None:
+    stage.actor.plays = [play]  # type: ignore[list-item]
+    await initial(stage).hand_over(stage.session(CAROL))
+    assert "ev=initial-prompt" in stage.log("lifecycle")
+
+
+async def test_one_that_the_client_queued_is_waited_for_but_not_for_ever(stage: Scene) -> None:
+    import anyio
+
+    stage.actor.plays = [INJECTED, INJECTED]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: stage.actor.evidence)
+        stage.actor.evidence[stage.actor.typed[0]] = Receipt.CONSUMED
+        await stage.clock.advance(1)
+    began = stage.clock.now
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: len(stage.actor.typed) == 2)
+        await stage.clock.advance(stage.limits.ready_seconds + 1)
+    assert stage.clock.now - began < 200
+    assert TAKEN.receipt is Receipt.CONSUMED
+
+
+@pytest.mark.live
+async def test_it_comes_before_the_message_that_woke_the_peer(root: Root) -> None:
+    async with workshop(root) as shop:
+        shop.peer(initial_prompt="You are Alice.")
+        async with shop.supervised():
+            assert (await shop.send(body="one", wait=30)).status is SendStatus.DELIVERED
+            assert (await shop.send(body="two", wait=30)).status is SendStatus.DELIVERED
+        assert shop.prompts() == ["You are Alice.", "one", "two"]

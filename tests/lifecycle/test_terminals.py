@@ -1,0 +1,133 @@
+"""The open terminals: opened on demand, closed when unused, and never in the way of an end."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from lifecycle.session import Session
+from lifecycle.states import Mode
+from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.identity import Identity
+from transport.paths import Root
+from transport.process import ProcessId
+from transport.tmux.control import TmuxGone
+from transport.vocabulary import Hold, ScreenState
+
+ALICE = Identity("scripted", "alice")
+GONE = ProcessId(1, "never")
+
+
+@pytest.fixture
+async def shop(root: Root) -> AsyncIterator[Workshop]:
+    async with workshop(root, control_idle_seconds=0.2) as built:
+        built.peer()
+        yield built
+
+
+def dead(**changes: object) -> Session:
+    session = Session(ALICE, "h", "t", "/tmp", "f1", 1.0, Mode.FRESH, "s1", tmux=GONE, pane=GONE, pane_id="%0")
+    return replace(session, **changes)  # type: ignore[arg-type]
+
+
+async def test_the_end_of_a_session_of_an_unknown_runtime_is_still_an_end(shop: Workshop) -> None:
+    session = shop.deck.sessions.save(dead(identity=Identity("vanished", "alice"), session_ref="kept"))
+    assert await shop.deck.terminals.ended(session)
+    assert not await shop.deck.terminals.ended(session)
+    last = shop.deck.sessions.last(session.identity)
+    assert last is not None and last.session_ref == "kept"
+    assert "ev=no-reference identity=vanished-alice" in shop.log()
+
+
+async def test_the_dead_answer_nothing_and_stay_open_nowhere(shop: Workshop) -> None:
+    terminals, session = shop.deck.terminals, shop.deck.sessions.save(dead())
+    with pytest.raises(TmuxGone):
+        await terminals.look(session)
+    assert await terminals.glance(session) is None
+    assert await terminals.find(session, "m_1") is None
+    await terminals.close(session)
+    assert terminals._open == {}
+
+
+@pytest.mark.live
+async def test_a_ready_session_passes_the_gate_and_shows_its_screen(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    terminals = shop.deck.terminals
+    assert await terminals.gate(session) == (None, None)
+    assert await terminals.is_idle(session)
+    assert (await terminals.look(session))[0] is ScreenState.READY
+
+
+@pytest.mark.live
+async def test_a_busy_client_takes_input_and_is_not_idle(shop: Workshop) -> None:
+    (shop.root.peers / "alice" / "scripted.json").write_text('[{"busy_seconds": 30}]')
+    async with shop.supervised():
+        assert (await shop.send(wait=20)).status == "delivered"
+        session = shop.record(ALICE)
+        await until(lambda: _is_busy(shop, session))
+        assert await shop.deck.terminals.gate(session) == (None, None)
+        assert not await shop.deck.terminals.is_idle(session)
+
+
+async def _is_busy(shop: Workshop, session: Session) -> bool:
+    return (await shop.deck.terminals.look(session))[0] is ScreenState.BUSY
+
+
+@pytest.mark.live
+async def test_unused_control_clients_are_closed_and_opened_again(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    terminals = shop.deck.terminals
+    await terminals.look(session)
+    (terminal,) = terminals._open.values()
+    assert terminal.pane is not None and terminal.pane.control.is_open
+    await terminals.release_unused()
+    assert terminal.pane.control.is_open
+    await anyio.sleep(0.25)
+    await terminals.release_unused()
+    assert not terminal.pane.control.is_open
+    assert await terminals.gate(session) == (None, None)
+
+
+@pytest.mark.live
+async def test_a_close_is_no_death_and_leaves_nothing_open(shop: Workshop) -> None:
+    before = len(os.listdir("/dev/fd"))
+    async with shop.supervised():
+        for _ in range(3):
+            session, _ = await shop.deck.waker.wake(ALICE)
+            await shop.deck.terminals.close(session)
+            assert not session.is_alive()
+        await until(lambda: not shop.supervisor.watched)
+    assert shop.log("exits") == ""
+    assert not shop.root.flag(ALICE, "deaths").exists()
+    assert shop.deck.terminals._open == {}
+    await until(lambda: len(os.listdir("/dev/fd")) <= before + 1)
+
+
+@pytest.mark.live
+async def test_a_close_that_is_cut_off_is_written_down_before_anything_dies(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    terminals = shop.deck.terminals
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await terminals.close(session)
+    for _ in range(2):
+        await terminals.close(session)
+    assert not session.is_alive()
+    assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_a_person_who_types_holds_messages_back(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    terminals = shop.deck.terminals
+    await terminals.look(session)
+    (terminal,) = terminals._open.values()
+    assert terminal.pane is not None
+    await terminal.pane.press("h", "i")
+    await until(lambda: _is_held(shop, session))
+
+
+async def _is_held(shop: Workshop, session: Session) -> bool:
+    return (await shop.deck.terminals.gate(session))[0] is Hold.DRAFT

@@ -1,0 +1,58 @@
+"""A server that is started detached from whoever asks."""
+
+import argparse
+import os
+import socket
+
+import pytest
+
+from mcp_server.background import NotStarted, answers, command, start
+from tests.live.world import World, until
+from transport.paths import Root
+from transport.process import identify
+
+
+def asked(**changes: object) -> argparse.Namespace:
+    known = {"host": None, "port": None, "no_tcp": True, "allow_remote": False}
+    return argparse.Namespace(**(known | changes))
+
+
+def test_the_command_line_says_what_was_asked(root: Root) -> None:
+    assert command(asked())[1:] == ["-m", "mcp_server", "serve", "--no-tcp"]
+    words = command(asked(host="::1", port=0, no_tcp=False, allow_remote=True))
+    assert words[4:] == ["--host", "::1", "--port", "0", "--allow-remote"]
+
+
+def test_only_a_listening_socket_answers(root: Root) -> None:
+    assert not answers(root)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(root.server_socket))
+    assert not answers(root)
+    root.server_socket.unlink()
+    with socket.socket(socket.AF_UNIX) as ours:
+        ours.bind(str(root.server_socket))
+        ours.listen()
+        assert answers(root)
+
+
+def test_it_answers_when_start_returns_and_a_second_start_changes_nothing(root: Root) -> None:
+    world = World(root)
+    (root.home / "home").mkdir()
+    try:
+        done = world.run("serve", "--background", "--no-tcp")
+        assert done.returncode == 0, done.stderr
+        assert answers(root)
+        pid = until(world.server_pid)
+        process = identify(pid)
+        assert process is not None and os.getsid(pid) == pid
+        assert world.run("serve", "--background", "--no-tcp").returncode == 0
+        assert world.server_pid() == pid
+    finally:
+        world.close()
+
+
+def test_one_that_cannot_start_says_where_its_reason_is(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEERWAKE_ATTEMPTS", "many")
+    with pytest.raises(NotStarted, match=r"ended with status \d+; see .*server\.log"):
+        start(root, asked())
+    assert "attempts = 'many'" in (root.logs / "server.log").read_text()

@@ -1,0 +1,84 @@
+"""A whole server on standard input and output."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from filelock import FileLock, Timeout
+
+from tests.live.world import TOP, World
+from transport.paths import Root
+
+INITIALIZE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+
+
+class Server:
+    """One in-process server and its pipes."""
+
+    def __init__(self, world: World) -> None:
+        argv = [sys.executable, "-m", "mcp_server", "serve", "--transport", "stdio", "--in-process"]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(argv, env=world.env, cwd=TOP, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    def ask(self, number: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        self.tell({"id": number, "method": method, "params": params})
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr and self.process.stderr.read()
+        answer: dict[str, Any] = json.loads(line)
+        assert answer["id"] == number, answer
+        return answer
+
+    def tell(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"jsonrpc": "2.0"} | message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def begin(self) -> None:
+        self.ask(1, "initialize", INITIALIZE)
+        self.tell({"method": "notifications/initialized"})
+
+    def close(self) -> int:
+        """End its input and return its exit status."""
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+@pytest.fixture
+def world(root: Root):
+    built = World(root)
+    (root.home / "home").mkdir()
+    yield built
+    built.close()
+
+
+def test_it_speaks_supervises_and_lets_go_at_the_end_of_input(world: World, root: Root) -> None:
+    world.create("alice")
+    server = Server(world)
+    server.begin()
+    tools = server.ask(2, "tools/list", {})["result"]["tools"]
+    assert {tool["name"] for tool in tools} == {"send_to_peer", "list_peers", "queue_status"}
+    with pytest.raises(Timeout):
+        FileLock(root.supervisor_lock, timeout=0).acquire()
+    assert server.close() == 0
+    with FileLock(root.supervisor_lock, timeout=0):
+        pass
+
+
+def test_beside_a_supervisor_it_spools_what_the_other_delivers(world: World, root: Root) -> None:
+    world.create("alice")
+    with FileLock(root.supervisor_lock, timeout=0):
+        server = Server(world)
+        server.begin()
+        arguments = {"personality": "alice", "message": "hello"}
+        answer = server.ask(2, "tools/call", {"name": "send_to_peer", "arguments": arguments})["result"]
+        assert answer["structuredContent"]["status"] == "queued"
+        assert answer["structuredContent"]["reason"] == "no-supervisor"
+        assert server.close() == 0
+    assert world.depth("alice") == 1
