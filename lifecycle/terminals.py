@@ -179,10 +179,9 @@ class Terminals:
     async def release_unused(self) -> None:
         """Close the control clients that nobody has used for a while."""
         oldest = self.clock.monotonic() - self.limits.control_idle_seconds
-        for terminal in tuple(self._open.values()):
-            pane = terminal.pane
-            if pane is not None and not pane.control.is_in_use and pane.control.last_used < oldest:
-                await pane.aclose()
+        panes = [terminal.pane for terminal in self._open.values()]
+        for pane in [pane for pane in panes if pane is not None and pane.control.is_unused_since(oldest)]:
+            await pane.aclose()
 
     async def complete(self, session: Session) -> Session | None:
         """Complete the record of a session whose server was killed while it started it.

@@ -76,5 +76,6 @@ class FakeClock:
 
 async def _settle() -> None:
     """Let every task that can run do so, also after a thread's answer."""
-    for _ in range(3):
-        await anyio.sleep(0.0005)
+    await anyio.sleep(0.0005)
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()

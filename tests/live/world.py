@@ -57,6 +57,9 @@ class World:
     def start_server(self, *flags: str) -> subprocess.Popen[bytes]:
         """Start a server (or a standby) and return at once."""
         (self.root.home / "home").mkdir(exist_ok=True)
+        if not self.root.config.exists():
+            # For the servers that the bridges of sessions start: they do not get our environment.
+            self.root.config.write_text("tcp = false\nsystemd_scope = false\n")
         with (self.root.logs / "server.log").open("ab") as log:
             argv = [*self.prefix, sys.executable, "-m", "mcp_server", "serve", *flags]
             server = subprocess.Popen(argv, env=self.env, cwd=TOP, stdout=log, stderr=log)

@@ -75,9 +75,9 @@ class ControlClient:
     def is_open(self) -> bool:
         return self._child is not None
 
-    @property
-    def is_in_use(self) -> bool:
-        return self._turn.locked()
+    def is_unused_since(self, moment: float) -> bool:
+        """Tell whether the client is open and nobody has used it since then (monotonic seconds)."""
+        return self.is_open and self.last_used < moment and not self._turn.locked()
 
     async def command(self, *words: str, deadline: float = DEADLINE) -> list[str]:
         """Run one command and return the lines it printed.

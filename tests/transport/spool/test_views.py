@@ -1,6 +1,6 @@
 """What is seen of the spool from outside."""
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, NOW, fill
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
 from transport.clock import iso
 from transport.spool.records import Event, QueueView
 from transport.spool.store import SpoolStore
@@ -107,3 +107,24 @@ def test_cost_of_waiting_does_not_grow_with_settled_messages(store: SpoolStore) 
         store.lease(CAROL, "fence", NOW)
         store.consume(message.id, "transcript", NOW)
     assert steps() == before
+
+
+def test_what_a_recipient_sent_since_it_was_handed_a_message(store: SpoolStore) -> None:
+    def sent(at: float) -> None:
+        store.enqueue(letter(to=ALICE, sender=BOB, at=at), **LIMITS)
+
+    (task,) = fill(store, 1)
+    assert not store.sent_since(task.id)
+    store.lease(BOB, "task", NOW + 1)
+    sent(NOW + 2)
+    store.stage(task.id, Stage.PASTING, NOW + 3)
+    assert not store.sent_since(task.id)
+    store.enqueue(letter(to=CAROL, sender=ALICE, at=NOW + 4), **LIMITS)
+    assert not store.sent_since(task.id)
+    sent(NOW + 4)
+    assert store.sent_since(task.id)
+    store.release(task.id, "again", NOW + 5, attempted=True)
+    store.lease(BOB, "task", NOW + 6)
+    store.stage(task.id, Stage.PASTING, NOW + 7)
+    assert not store.sent_since(task.id)
+    assert not store.sent_since("m_unknown")
