@@ -10,6 +10,8 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
+from lifecycle import canary
+from lifecycle.canary import Ensured
 from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
@@ -170,6 +172,14 @@ class Supervisor:
         for identity in await anyio.to_thread.run_sync(self.deck.sessions.identities):
             if identity not in self.watched:
                 await self._guarded("adopt", identity, partial(self._adopt_one, identity))
+        await self._ensure_canary()
+
+    async def _ensure_canary(self) -> None:
+        """See that somebody outside this server writes down what kills a tmux server."""
+        servers = dict(self.watched)
+        result = await anyio.to_thread.run_sync(canary.ensure_all, self.deck.terminals.root, servers)
+        if result is not Ensured.ALREADY:
+            self.logs.lifecycle.write("canary", result=result, servers=len(servers))
 
     async def _adopt_one(self, identity: Identity) -> None:
         session = await self.deck.waker.adopt(identity)

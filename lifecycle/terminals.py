@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from lifecycle import canary
 from lifecycle.boot import Boot, Booter
 from lifecycle.evidence import SessionTranscript
 from lifecycle.limits import Limits
@@ -138,6 +139,7 @@ class Terminals:
     async def kill(self, session: Session) -> None:
         """End what is left of a session's processes; raises TmuxUnknown if they survive."""
         if session.tmux is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def end_unrecorded(self, identity: Identity) -> None:

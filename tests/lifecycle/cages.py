@@ -1,0 +1,146 @@
+"""Bare tmux servers that do nothing, cheap enough to kill by the dozen, and readers of what their deaths leave."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lifecycle import canary
+from tests.live.world import until
+from transport.identity import Identity
+from transport.paths import Root
+from transport.process import ProcessId, identify, start_detached, terminate
+from transport.tmux.program import find_tmux
+
+
+@dataclass
+class Cages:
+    """The tmux servers of one test; `close` ends what is left of them and of the watcher."""
+
+    root: Root
+    servers: dict[Identity, ProcessId] = field(default_factory=dict)
+
+    def start(self, name: str) -> ProcessId:
+        """Start a tmux server that runs `sleep`, orphaned like a real one, and return it."""
+        identity = Identity("scripted", name)
+        socket = self.root.tmux_socket(identity)
+        tmux = [find_tmux(), "-f", "/dev/null", "-S", str(socket)]
+        argv = ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 & echo $! >"$0"', f"{socket}.pid", *tmux, "-D"]
+        with start_detached(argv, env={"PATH": os.environ["PATH"]}, cwd=Path("/")) as shell:
+            shell.wait(10)
+        until(socket.exists, 10, "the socket of tmux")
+        subprocess.run(
+            [*tmux, "-N", "new-session", "-d", "-s", str(identity), "--", "/bin/sleep", "600"], check=True, timeout=20
+        )
+        server = identify(int(Path(f"{socket}.pid").read_text()))
+        assert server is not None
+        self.servers[identity] = server
+        return server
+
+    def start_watched(self, *names: str) -> list[ProcessId]:
+        """Start servers and see that they are watched."""
+        started = [self.start(name) for name in names]
+        for name, server in zip(names, started, strict=True):
+            identity = Identity("scripted", name)
+            result = canary.ensure(self.root, identity, server)
+            assert result in (canary.Ensured.SPAWNED, canary.Ensured.ALREADY)
+        self.settle()
+        return started
+
+    def settle(self) -> None:
+        """Return when the watcher holds a descriptor of every server that is to be watched."""
+        files = [path for path in canary.directory(self.root).iterdir() if path.name[0] != "." and path.stat().st_size]
+        until(lambda: len(self.held()) >= len(files), 10, "the watch over all servers")
+
+    def watcher(self) -> ProcessId | None:
+        """Return the process that holds the canary's lock (Linux)."""
+        if not canary.lock(self.root).exists():
+            return None
+        inode = f":{canary.lock(self.root).stat().st_ino} "
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if inode in line]
+        # The lock is recorded for whoever took it; its holder is who has the file open.
+        return next(iter(self._openers()), None) if lines else None
+
+    def _openers(self) -> list[ProcessId]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"watcher.py\0{self.root.home}\0".encode() in (entry / "cmdline").read_bytes():
+                    found.append(identify(int(entry.name)))
+        return [process for process in found if process is not None]
+
+    def watchers(self) -> list[ProcessId]:
+        """Return every watcher process of this root."""
+        return self._openers()
+
+    def held(self) -> list[str]:
+        """Return the pidfds that the watcher holds."""
+        watcher = self.watcher()
+        if watcher is None:
+            return []
+        found = []
+        for descriptor in Path(f"/proc/{watcher.pid}/fd").iterdir():
+            with suppress(OSError):
+                if "pidfd" in os.readlink(descriptor):
+                    found.append(descriptor.name)
+        return found
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Kill one server and return when it is dead."""
+        server = self.servers[Identity("scripted", name)]
+        terminate(server, number)
+        until(lambda: not server.is_alive(), 10, "the death of tmux")
+
+    def lines(self) -> list[dict[str, str]]:
+        """Return the lines of exits.log as fields."""
+        try:
+            text = (self.root.logs / "exits.log").read_text("utf-8")
+        except FileNotFoundError:
+            return []
+        assert not text or text.endswith("\n")
+        return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
+
+    def deaths(self, count: int, seconds: float = 10) -> list[dict[str, str]]:
+        """Wait for lines of server deaths, and see that there are not more of them."""
+        found = until(lambda: (lines := self.lines()) and len(lines) >= count and lines, seconds, f"{count} lines")
+        assert len(found) == count, found
+        return found
+
+    def snapshot(self, line: dict[str, str]) -> str:
+        """Return the snapshot that a line names, waiting until it is there."""
+        path = self.root.logs / line["forensics"]
+        until(path.exists, 10, "the snapshot")
+        return path.read_text("utf-8")
+
+    def close(self) -> None:
+        """Kill what is left; the watcher ends by itself."""
+        for server in self.servers.values():
+            terminate(server, signal.SIGKILL)
+        until(lambda: not self.watchers(), 20, "the end of the watcher")
+
+
+@contextmanager
+def cages(root: Root) -> Iterator[Cages]:
+    """Yield cages that are closed in the end."""
+    made = Cages(root)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def wall_of(line: dict[str, str]) -> float:
+    """Return the time of a line in wall seconds."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(line["ts"]).timestamp()
+
+
+def pause() -> None:
+    """Let the watcher write what it must not write: there is no event to wait for."""
+    time.sleep(0.3)
