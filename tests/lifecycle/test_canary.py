@@ -32,7 +32,9 @@ def caged(root: Root) -> Iterator[Cages]:
 
 def test_a_killed_server_leaves_one_line_and_one_snapshot(caged: Cages, root: Root) -> None:
     (root.logs / "lifecycle.log").write_text(
-        "ts=x ev=wake identity=scripted-alice tmux=7\nts=x ev=wake identity=scripted-alice-two\nts=x ev=boot identity=scripted-alice\n"
+        "ts=x ev=wake identity=scripted-alice tmux=7\n"
+        "ts=x ev=wake identity=scripted-alice-two\n"
+        "ts=x ev=boot identity=scripted-alice\n"
     )
     (server,) = caged.start_watched("alice")
     caged.kill("alice")
@@ -197,7 +199,8 @@ def test_a_claim_that_was_cut_off_is_settled_once(caged: Cages, root: Root) -> N
     (canary.directory(root) / ".claimed-scripted-alice.7").write_text("7\n1\nx\n")
     (canary.directory(root) / ".claimed-scripted-bob.8").write_text("8\n1\nx\n")
     (root.logs / "exits.log").write_text(
-        "ts=2026-11-20T10:00:00.000+00:00 ev=server-exit identity=scripted-bob server_pid=8 cause=SIGKILL forensics=none\n"
+        "ts=2026-11-20T10:00:00.000+00:00 ev=server-exit identity=scripted-bob"
+        " server_pid=8 cause=SIGKILL forensics=none\n"
     )
     assert canary.ensure_all(root, {}) is Ensured.SPAWNED
     assert [line["identity"] for line in caged.deaths(2)] == ["scripted-bob", "scripted-alice"]
