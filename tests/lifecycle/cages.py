@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from lifecycle import canary
@@ -16,6 +17,7 @@ from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, identify, start_detached, terminate
 from transport.tmux.program import find_tmux
+from transport.tmux.server import answers
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Cages:
         argv = ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 & echo $! >"$0"', f"{socket}.pid", *tmux, "-D"]
         with start_detached(argv, env={"PATH": os.environ["PATH"]}, cwd=Path("/")) as shell:
             shell.wait(10)
-        until(socket.exists, 10, "the socket of tmux")
+        until(lambda: answers(socket), 10, "the start of tmux")
         subprocess.run(
             [*tmux, "-N", "new-session", "-d", "-s", str(identity), "--", "/bin/sleep", "600"], check=True, timeout=20
         )
@@ -86,7 +88,7 @@ class Cages:
         found = []
         for descriptor in Path(f"/proc/{watcher.pid}/fd").iterdir():
             with suppress(OSError):
-                if "pidfd" in os.readlink(descriptor):
+                if "pidfd" in str(descriptor.readlink()):
                     found.append(descriptor.name)
         return found
 
@@ -107,7 +109,8 @@ class Cages:
 
     def deaths(self, count: int, seconds: float = 10) -> list[dict[str, str]]:
         """Wait for lines of server deaths, and see that there are not more of them."""
-        found = until(lambda: (lines := self.lines()) and len(lines) >= count and lines, seconds, f"{count} lines")
+        until(lambda: len(self.lines()) >= count, seconds, f"{count} lines")
+        found = self.lines()
         assert len(found) == count, found
         return found
 
@@ -136,8 +139,6 @@ def cages(root: Root) -> Iterator[Cages]:
 
 def wall_of(line: dict[str, str]) -> float:
     """Return the time of a line in wall seconds."""
-    from datetime import datetime
-
     return datetime.fromisoformat(line["ts"]).timestamp()
 
 
