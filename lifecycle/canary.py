@@ -79,6 +79,14 @@ def _empty(path: Path) -> None:
         os.utime(path)
 
 
+def is_accounted(root: Root, identity: Identity, pid: int) -> bool:
+    """Tell whether the end of a server is accounted for: its hook ran, or it was dismissed."""
+    try:
+        return watch_file(root, identity, pid).stat().st_size == 0
+    except OSError:
+        return False
+
+
 def is_running(root: Root) -> bool:
     """Tell whether a watcher holds the lock; raises OSError."""
     if not lock(root).exists():

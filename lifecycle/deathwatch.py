@@ -160,11 +160,9 @@ def is_same(pid: int, started: str) -> bool:
 
 def wait_status(handle: int, pid: int, started: str) -> int | None:
     """Return how a process died, None where the kernel does not tell (before Linux 6.15, once reaped)."""
-    fields = _stat_fields(pid)
-    is_zombie = fields is not None and fields[0] in "ZX" and fields[19] == started and len(fields) > 49
-    # Zero is also what those are told who may not know: somebody else's processes.
-    if fields is not None and is_zombie and (int(fields[49]) or _is_of_this_user(pid)):
-        return int(fields[49])
+    status = zombie_status(pid, started)
+    if status is not None:
+        return status
     import fcntl
 
     info = bytearray(INFO_BYTES)
@@ -176,6 +174,15 @@ def wait_status(handle: int, pid: int, started: str) -> int | None:
     if not info[0] & INFO_EXIT:
         return None
     return int.from_bytes(info[EXIT_CODE_AT : EXIT_CODE_AT + 4], sys.byteorder)
+
+
+def zombie_status(pid: int, started: str) -> int | None:
+    """Return how a process died that nobody has reaped yet, None where there is none or it may not be told."""
+    fields = _stat_fields(pid)
+    if fields is None or fields[0] not in "ZX" or fields[19] != started or len(fields) < 50:
+        return None
+    # Zero is also what those are told who may not know: somebody else's processes.
+    return int(fields[49]) if int(fields[49]) or _is_of_this_user(pid) else None
 
 
 def _is_of_this_user(pid: int) -> bool:

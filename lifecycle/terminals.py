@@ -147,6 +147,7 @@ class Terminals:
         socket = self.root.tmux_socket(identity)
         server = listener(socket)
         if server is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, identity)
             await kill(socket, server, clock=self.clock)
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
         for terminal in tuple(self._open.values()):
@@ -201,6 +202,7 @@ class Terminals:
                 lambda: self.sessions.update(session, tmux=server, pane=agent, pane_id=pane_id)
             )
         if server is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
             await kill(socket, server, clock=self.clock)
         await anyio.to_thread.run_sync(self.sessions.discard, session)
         return None
