@@ -10,6 +10,7 @@ import pytest
 
 from lifecycle import canary
 from tests.live.world import World, until
+from transport.paths import Root
 from transport.process import ProcessId, identify, terminate
 
 pytestmark = pytest.mark.live
@@ -141,3 +142,62 @@ def test_a_killed_watcher_is_replaced_within_a_tick(world: World) -> None:
     terminate(world.tmux("scripted-alice"), signal.SIGKILL)
     (line,) = until(lambda: exits(world), 10, "the line")
     assert line["ev"] == "server-exit"
+
+
+def test_any_root_a_user_can_have(root: Root) -> None:
+    odd = Root(root.home / "a b'\"$(touch x)%d#{pid}ü")
+    odd.prepare()
+    world = World(odd)
+    try:
+        world.create("alice", rules=[{"match": "die", "exit": 3}])
+        world.serve()
+        world.send("alice", "hello")
+        tmux = world.tmux("scripted-alice")
+        world.send("alice", "die", "--wait", "0")
+        ended(tmux)
+        until(lambda: not watched(world), 10, "the end of the watch")
+        world.send("alice", "hello again")
+        terminate(world.tmux("scripted-alice"), signal.SIGKILL)
+        until(lambda: len(exits(world)) >= 2, 10, "the lines")
+        first, second = exits(world)
+        assert (first["ev"], first["dead_status"]) == ("session-exit", "3")
+        assert (second["ev"], second["cause"]) == ("server-exit", "SIGKILL")
+        assert not list(root.home.rglob("x"))
+    finally:
+        world.close()
+
+
+def test_memory_that_ran_out_is_what_the_line_says(world: World) -> None:
+    eat = "ulimit -v 200000; exec python3 -c 'bytearray(1 << 30)'"
+    world.run("create", "eater", "--runtime", "command", "--", "/bin/sh", "-c", eat)
+    world.serve()
+    world.send("eater", "hello", "--wait", "0")
+    until(lambda: exits(world), 30, "the line")
+    assert world.run("stop", "eater").returncode == 0
+    assert {(line["ev"], line["dead_status"]) for line in exits(world)} == {("session-exit", "1")}
+
+
+def test_why_and_logs_tell_of_a_death(world: World) -> None:
+    world.create("alice", rules=[{"match": "die", "crash": "SIGSEGV"}])
+    world.serve()
+    world.send("alice", "hello")
+    tmux = world.tmux("scripted-alice")
+    world.send("alice", "die", "--wait", "0")
+    ended(tmux)
+    until(lambda: exits(world), 10, "the line")
+    state, since, why = world.run("why", "alice").stdout.splitlines()
+    assert "scripted-alice is " in state
+    assert "unknown" not in since
+    assert "the client was killed by signal 11" in why
+    shown = world.run("logs", "alice").stdout
+    assert " ev=wake " in shown
+    assert " dead_signal=11" in shown
+
+
+def test_a_program_that_is_missing_is_named(world: World) -> None:
+    world.run("create", "ghost", "--runtime", "command", "--", "/nonexistent/ghost")
+    world.serve()
+    world.send("ghost", "hello", "--wait", "2")
+    (_, _, why) = world.run("why", "ghost").stdout.splitlines()
+    assert "/nonexistent/ghost" in why
+    assert exits(world) == []

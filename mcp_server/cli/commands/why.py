@@ -115,6 +115,8 @@ def began(context: Context, identity: str, state: str, lines: list[Line]) -> flo
 def reason(state: str, detail: str | None, lines: list[Line]) -> list[str]:
     """Return what is known of the reason for a state itself."""
     last = next((line for line in reversed(lines) if line.fields.get("ev") in (*BEGINS, *ENDS)), None)
+    if state in ("asleep", "booting") and last is not None and last.fields["ev"] == "wake-failed":
+        return [_ending(last)]
     match state:
         case "stopped":
             return ["an operator stopped it; peerwake start clears that"]
@@ -123,17 +125,15 @@ def reason(state: str, detail: str | None, lines: list[Line]) -> list[str]:
         case "blocked":
             shown = [text.strip() for text in (detail or "").splitlines() if text.strip()][-SCREEN_LINES:]
             return [f"its screen says: {' | '.join(shown)[-REASON:]}" if shown else "its screen is not recognised"]
-        case "asleep" if last is None:
-            return ["it was never woken; the next message wakes it"]
         case "asleep":
-            return [_ending(last)]
+            return ["it was never woken; the next message wakes it" if last is None else _ending(last)]
         case _:
             return [detail[-REASON:]] if detail else []
 
 
-def _ending(line: Line | None) -> str:
-    event = "" if line is None else line.fields.get("ev", "")
-    if line is not None and event == "wake-failed":
+def _ending(line: Line) -> str:
+    event = line.fields["ev"]
+    if event == "wake-failed":
         return f"its last wake failed: {line.fields.get('reason', '')[:REASON]}"
     words = {"close": "it was closed deliberately", "stop": "it was stopped", "server-dead": "it died unseen"}
     return words.get(event, "its session ended") + "; the next message wakes it"
