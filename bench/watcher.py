@@ -65,7 +65,7 @@ def killed_to_line(servers: list[ProcessId], caged: Cages, count: int) -> list[f
 def fifty(caged: Cages, seconds: float) -> list[Row]:
     """Measure an idle watch over fifty servers, what `ensure` costs then, and the death of all at once."""
     servers = caged.start_watched(*(f"many{number}" for number in range(COUNT)))
-    (watcher,) = caged.watchers()
+    watcher = caged.only_watcher()
     before = cpu_seconds(watcher.pid)
     time.sleep(seconds)
     used = cpu_seconds(watcher.pid) - before

@@ -61,10 +61,8 @@ class PidfdDeaths(Deaths):
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def listen_child(self, pid: int) -> None:
-        if self._child >= 0:
-            os.close(self._child)
         self._child = os.pidfd_open(pid)
-        self._epoll.register(self._child, select.EPOLLIN | select.EPOLLONESHOT)
+        self._epoll.register(self._child, select.EPOLLIN)
 
     def add(self, name: str, pid: int, started: str) -> bool:
         try:
@@ -89,6 +87,9 @@ class PidfdDeaths(Deaths):
 
     def wait(self, seconds: float) -> tuple[bool, list[Ended]]:
         ready = [handle for handle, _ in self._epoll.poll(seconds)]
+        if self._child in ready:
+            os.close(self._child)
+            self._child = -1
         ended = [(self._names[handle], handle) for handle in ready if handle in self._names]
         return self._poke in ready, [(name, wait_status(handle, *self._known[name])) for name, handle in ended]
 

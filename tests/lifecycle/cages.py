@@ -59,16 +59,8 @@ class Cages:
         files = [path for path in canary.directory(self.root).iterdir() if path.name[0] != "." and path.stat().st_size]
         until(lambda: len(self.held()) >= len(files), 10, "the watch over all servers")
 
-    def watcher(self) -> ProcessId | None:
-        """Return the process that holds the canary's lock (Linux)."""
-        if not canary.lock(self.root).exists():
-            return None
-        inode = f":{canary.lock(self.root).stat().st_ino} "
-        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if inode in line]
-        # The lock is recorded for whoever took it; its holder is who has the file open.
-        return next(iter(self._openers()), None) if lines else None
-
-    def _openers(self) -> list[ProcessId]:
+    def watchers(self) -> list[ProcessId]:
+        """Return every watcher process of this root, also a child of one that takes a snapshot."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -76,20 +68,18 @@ class Cages:
                     found.append(identify(int(entry.name)))
         return [process for process in found if process is not None]
 
-    def watchers(self) -> list[ProcessId]:
-        """Return every watcher process of this root."""
-        return self._openers()
+    def only_watcher(self) -> ProcessId:
+        """Return the watcher once no child of it takes a snapshot any more."""
+        return until(lambda: found[0] if len(found := self.watchers()) == 1 else None, 10, "one watcher")
 
     def held(self) -> list[str]:
         """Return the pidfds that the watcher holds."""
-        watcher = self.watcher()
-        if watcher is None:
-            return []
         found = []
-        for descriptor in Path(f"/proc/{watcher.pid}/fd").iterdir():
-            with suppress(OSError):
-                if "pidfd" in str(descriptor.readlink()):
-                    found.append(descriptor.name)
+        with suppress(OSError):
+            for descriptor in Path(f"/proc/{self.only_watcher().pid}/fd").iterdir():
+                with suppress(OSError):
+                    if "pidfd" in str(descriptor.readlink()):
+                        found.append(descriptor.name)
         return found
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:

@@ -79,7 +79,7 @@ def test_the_cause_is_what_the_kernel_says(caged: Cages, number: int, cause: str
 def test_many_at_once(caged: Cages, count: int) -> None:
     names = [f"peer{number}" for number in range(count)]
     servers = caged.start_watched(*names)
-    (watcher,) = caged.watchers()
+    watcher = caged.only_watcher()
     for server in servers:
         os.kill(server.pid, signal.SIGKILL)
     lines = caged.deaths(count, 20)
@@ -149,7 +149,7 @@ def test_two_ensures_at_once_make_one_watcher(caged: Cages, root: Root) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == [Ensured.ALREADY] * 3 + [Ensured.SPAWNED]
-    assert len(caged.watchers()) == 1
+    caged.only_watcher()
     until(lambda: len(caged.held()) == 4, 10, "the watch over all")
     for name in ("alice", "bob", "carol", "dave"):
         caged.kill(name)
@@ -158,7 +158,7 @@ def test_two_ensures_at_once_make_one_watcher(caged: Cages, root: Root) -> None:
 
 def test_a_killed_watcher_is_replaced_and_nothing_is_lost(caged: Cages, root: Root) -> None:
     caged.start_watched("alice", "bob")
-    (watcher,) = caged.watchers()
+    watcher = caged.only_watcher()
     terminate(watcher, signal.SIGKILL)
     until(lambda: not watcher.is_alive(), 10, "the death of the watcher")
     caged.kill("alice")
@@ -220,11 +220,11 @@ def test_a_log_that_cannot_be_written_loses_no_death(caged: Cages, root: Root) -
 def test_the_watcher_stays_while_a_server_of_peerwake_runs(caged: Cages, root: Root) -> None:
     with locked(root.supervisor_lock):
         caged.start_watched("alice")
-        (watcher,) = caged.watchers()
+        watcher = caged.only_watcher()
         caged.kill("alice")
         caged.deaths(1)
         caged.start_watched("bob")
-        assert caged.watchers() == [watcher]
+        assert caged.only_watcher() == watcher
         canary.dismiss(root, Identity("scripted", "bob"))
         caged.kill("bob")
     until(lambda: not watcher.is_alive(), 10, "the end of the watcher")
@@ -249,7 +249,7 @@ def test_twenty_rounds_of_random_deaths_are_all_accounted_for(caged: Cages, root
             names = [f"r{number}n{index}" for index in range(chance.randint(1, 3))]
             servers = caged.start_watched(*names)
             if chance.random() < 0.25:
-                (watcher,) = caged.watchers()
+                watcher = caged.only_watcher()
                 terminate(watcher, signal.SIGKILL)
                 until(lambda watcher=watcher: not watcher.is_alive(), 10, "the death of the watcher")
                 assert canary.ensure_all(root, {}) is Ensured.SPAWNED
