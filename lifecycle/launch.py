@@ -11,6 +11,7 @@ from typing import Final
 
 import anyio.to_thread
 
+from lifecycle import canary
 from lifecycle.environment import session_environment
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from lifecycle.session import Session, Sessions
@@ -87,6 +88,7 @@ class Launcher:
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
             )
+            await anyio.to_thread.run_sync(canary.ensure, self.root, identity, started.tmux)
         return session
 
     def launch_spec(self, session: Session) -> LaunchSpec:
@@ -127,7 +129,7 @@ class Launcher:
             argv=(program, *argv[1:]),
             env=env,
             cwd=Path(session.cwd),
-            exit_hook=exit_script(self.root.logs / "exits.log", str(session.identity)),
+            exit_hook=exit_script(self.root.logs / "exits.log", str(session.identity), canary.directory(self.root)),
             pane_log=self.root.pane_log(session.identity),
             scope=self.scope,
         )

@@ -10,9 +10,13 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
+from lifecycle import canary
+from lifecycle.canary import Ensured
 from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
+from lifecycle.exitcause import write_for_hook
+from lifecycle.panelogs import PaneLogs
 from lifecycle.session import Session, SessionUnreadable
 from transport.errors import PeerwakeError
 from transport.identity import Identity
@@ -136,7 +140,9 @@ class Supervisor:
         try:
             await self.deck.terminals.look(session)
         except TmuxGone:
-            self.logs.lifecycle.write("hook-silent", identity=session.identity)
+            root = self.deck.terminals.root
+            if await anyio.to_thread.run_sync(write_for_hook, root, self.logs, session):
+                self.logs.lifecycle.write("hook-silent", identity=session.identity)
             await self.deck.terminals.kill(session)
             return True
         except PeerwakeError as error:
@@ -170,6 +176,22 @@ class Supervisor:
         for identity in await anyio.to_thread.run_sync(self.deck.sessions.identities):
             if identity not in self.watched:
                 await self._guarded("adopt", identity, partial(self._adopt_one, identity))
+        await self._ensure_canary()
+
+    async def _ensure_canary(self) -> None:
+        """See that somebody outside this server writes down what kills a tmux server."""
+        servers = dict(self.watched)
+        result = await anyio.to_thread.run_sync(canary.ensure_all, self.deck.terminals.root, servers)
+        if result is not Ensured.ALREADY:
+            self.logs.lifecycle.write("canary", result=result, servers=len(servers))
+        # The hook and the canary write to it as well, and they never rotate.
+        await anyio.to_thread.run_sync(self.logs.exits.rotate)
+
+    async def _trim_pane_logs(self) -> None:
+        logs = PaneLogs(self.deck.terminals.root)
+        failures = await anyio.to_thread.run_sync(logs.trim, tuple(self.watched), self.deck.clock.wall())
+        if failures:
+            self.logs.lifecycle.write("pane-logs", failures=failures)
 
     async def _adopt_one(self, identity: Identity) -> None:
         session = await self.deck.waker.adopt(identity)
@@ -199,6 +221,7 @@ class Supervisor:
 
     async def _tick(self) -> None:
         await self._adopt()
+        await self._guarded("pane-logs", None, self._trim_pane_logs)
         now = self.deck.clock.wall()
         for dead in await self.deck.spool.expire(now, self.deck.limits.message_ttl_seconds):
             self.deck.settler.buried(dead)

@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from lifecycle import canary
 from lifecycle.boot import Boot, Booter
 from lifecycle.evidence import SessionTranscript
 from lifecycle.limits import Limits
@@ -138,6 +139,7 @@ class Terminals:
     async def kill(self, session: Session) -> None:
         """End what is left of a session's processes; raises TmuxUnknown if they survive."""
         if session.tmux is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def end_unrecorded(self, identity: Identity) -> None:
@@ -145,6 +147,7 @@ class Terminals:
         socket = self.root.tmux_socket(identity)
         server = listener(socket)
         if server is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, identity)
             await kill(socket, server, clock=self.clock)
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
         for terminal in tuple(self._open.values()):
@@ -198,6 +201,7 @@ class Terminals:
                 lambda: self.sessions.update(session, tmux=server, pane=agent, pane_id=pane_id)
             )
         if server is not None:
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
             await kill(socket, server, clock=self.clock)
         await anyio.to_thread.run_sync(self.sessions.discard, session)
         return None

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from lifecycle.boot import Boot, BootEnd
 from lifecycle.deaths import Deaths
+from lifecycle.exitcause import write_for_hook
 from lifecycle.flags import Flag
 from lifecycle.initial import InitialPrompt
 from lifecycle.launch import Launcher
@@ -160,6 +161,7 @@ class Waker:
         if session.tmux is not None:
             with anyio.move_on_after(EXIT_HOOK_SECONDS):
                 await wait_dead(session.tmux)
+            await anyio.to_thread.run_sync(write_for_hook, self.root, self.logs, session)
             await self.terminals.kill(session)
 
     async def _launch(

@@ -59,6 +59,14 @@ class Log:
             except OSError:
                 self.failures += 1
 
+    def rotate(self) -> None:
+        """Rotate the file if it is full; for a file that others than this object write to."""
+        with self._mutex:
+            try:
+                self._rotate(0)
+            except OSError:
+                self.failures += 1
+
     def _rotate(self, coming: int) -> None:
         if not self._is_full(coming):
             return

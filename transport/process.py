@@ -91,13 +91,25 @@ def _cannot_run(argv: Sequence[str], error: OSError) -> PeerwakeError | OSError:
 
 
 def start_detached(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path | None = None
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    output: Path | None = None,
+    inherit: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with no terminal and nothing inherited but `env`."""
+    """Start a program in a session of its own, with no terminal and nothing inherited but `env` and `inherit`."""
     sink = os.open(output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env, cwd=cwd, start_new_session=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=env,
+            cwd=cwd,
+            pass_fds=inherit,
+            start_new_session=True,
         )
     except OSError as error:
         raise _cannot_run(argv, error) from error

@@ -16,6 +16,8 @@ COMMANDS = {
     "send": ("send", "send a message to a peer, wake it if it sleeps"),
     "list": ("list", "show peers and what they are doing"),
     "queue": ("queue", "show what waits; show, retry or drop one message"),
+    "why": ("why", "say what state a peer is in, since when, and why"),
+    "logs": ("logs", "show what was decided and delivered, and what died; -f follows"),
     "create": ("create", "create a peer with a directory of its own"),
     "init": ("init", "make the current directory a peer"),
     "attach": ("attach", "wake a peer and open its terminal"),

@@ -128,16 +128,24 @@ def _without_shell(argv: Sequence[str]) -> list[str]:
 
 
 def _died_hook() -> str:
-    """Run the exit script with `ts`, `status` and `signal` set, then end the server by tmux itself."""
-    script = f"ts=#{{T:{STAMP_OPTION}}} status=#{{pane_dead_status}} signal=#{{pane_dead_signal}}; #{{{EXIT_OPTION}}}"
+    """Run the exit script with `ts`, `status`, `signal` and `server` set, then end the server by tmux itself."""
+    facts = f"ts=#{{T:{STAMP_OPTION}}} status=#{{pane_dead_status}} signal=#{{pane_dead_signal}} server=#{{pid}}"
+    script = f"{facts}; #{{{EXIT_OPTION}}}"
     return f"{line('run-shell', script)} ; kill-server"
 
 
-def exit_script(log: Path, identity: str) -> str:
-    """A script of shell builtins that appends one logfmt line about the dead pane to `log`."""
+def exit_script(log: Path, identity: str, watches: Path | None = None) -> str:
+    """A script of shell builtins that appends one logfmt line about the dead pane to `log`.
+
+    Once it is written, the watch file of this server in `watches` is emptied: its end is accounted for.
+    """
     layout = "ts=%s ev=session-exit identity=%s dead_status=%s dead_signal=%s\\n"
     values = f'"$ts" {shlex.quote(identity)} "$status" "$signal"'
-    return f"umask 077; printf '{layout}' {values} >>{shlex.quote(str(log))}"
+    write = f"umask 077; printf '{layout}' {values} >>{shlex.quote(str(log))}"
+    if watches is None:
+        return write
+    place = shlex.quote(str(watches))
+    return f"{write} && [ -d {place} ] && : >{place}/{shlex.quote(identity)}.$server"
 
 
 def kill_server() -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mcp_server.cli import tables
 from mcp_server.cli.context import Context
-from mcp_server.cli.doctor import places, programs, stores
+from mcp_server.cli.doctor import canary, places, programs, stores
 from mcp_server.cli.doctor.finding import Finding, Level, error
 from mcp_server.cli.doctor.server import server
 from mcp_server.cli.parser import Parser
@@ -56,6 +56,7 @@ def checks(context: Context) -> dict[str, Check]:
         "spool": lambda: stores.spool(root),
         "peers": lambda: stores.flags(root),
         "leftovers": lambda: stores.leftovers(root),
+        "canary": lambda: canary.watcher(root),
         "logs": lambda: places.logs(root),
     }
 

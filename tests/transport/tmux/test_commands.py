@@ -52,3 +52,17 @@ def test_the_exit_script_writes_one_line_without_any_program(name: str) -> None:
         assert log.read_text() == "ts=now ev=session-exit identity=claude-alice dead_status=3 dead_signal=\n"
         assert log.stat().st_mode & 0o777 == 0o600
         assert sorted(entry.name for entry in path.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "it's", "$(touch pwned)", "100% #{pid}", "grüße"])
+def test_the_exit_script_accounts_for_the_death_it_wrote_down(name: str) -> None:
+    with directory() as path:
+        watches = path / name
+        watches.mkdir()
+        (watches / "claude-alice.77").write_text("watched")
+        for log, left in ((path / "missing" / "exits.log", "watched"), (path / "exits.log", "")):
+            hook = commands.exit_script(log, "claude-alice", watches)
+            script = f"ts=now status=3 signal= server=77; {hook}"
+            subprocess.run(["/bin/sh", "-c", script], env={"PATH": "/nonexistent"}, cwd=path, capture_output=True)
+            assert (watches / "claude-alice.77").read_text() == left
+        assert not (path / "pwned").exists()

@@ -1,0 +1,73 @@
+"""The pane logs' budget: rotated in place, old ones removed, never one that is being written to."""
+
+import os
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from transport.identity import Identity
+from transport.paths import Root
+
+ROTATE_BYTES: Final = 4 << 20
+BUDGET_BYTES: Final = 256 << 20
+AGE_SECONDS: Final = 14 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PaneLogs:
+    """Keeps `logs/panes` small; sizes in bytes, ages in seconds."""
+
+    root: Root
+    rotate_bytes: int = ROTATE_BYTES
+    budget_bytes: int = BUDGET_BYTES
+    age_seconds: float = AGE_SECONDS
+
+    def trim(self, live: Collection[Identity], now: float) -> int:
+        """Rotate what is written to, remove what is too old or too much; returns how many files failed. Blocking."""
+        written = {self.root.pane_log(identity) for identity in live}
+        failures = sum(not self._rotate(path) for path in written)
+        kept: list[tuple[float, int, Path]] = []
+        for path in self._files():
+            with suppress(OSError):
+                status = path.stat()
+                kept.append((status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for at, size, path in sorted(kept):
+            if path not in written and (now - at > self.age_seconds or total > self.budget_bytes):
+                total -= size
+                failures += not _remove(path)
+        return failures
+
+    def _files(self) -> list[Path]:
+        directory = self.root.logs / "panes"
+        try:
+            return [directory / name for name in os.listdir(directory) if ".log" in name]
+        except OSError:
+            return []
+
+    def _rotate(self, path: Path) -> bool:
+        """Move the content aside and empty the file itself: its writer appends and goes on."""
+        try:
+            if path.stat().st_size < self.rotate_bytes:
+                return True
+            former = path.with_name(f"{path.name}.1")
+            descriptor = os.open(former, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb") as target, path.open("rb+") as source:
+                shutil.copyfileobj(source, target)
+                source.truncate(0)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

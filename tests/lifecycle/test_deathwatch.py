@@ -1,0 +1,126 @@
+"""Being told of deaths: by descriptor and, where there is nothing better, by polling."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lifecycle.deathwatch import Deaths, PidfdDeaths, boot_id, deaths, is_same, wait_status
+from lifecycle.watcher import append, cause_of, is_locked
+from transport.process import identify, start_time
+
+BOTH = pytest.mark.parametrize("kind", [Deaths, PidfdDeaths])
+
+
+@pytest.fixture
+def child() -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(["/bin/sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def prepared(kind: type[Deaths]) -> tuple[Deaths, int, int]:
+    """Return a watch that a pipe can wake, and the two ends of the pipe."""
+    reads, writes = os.pipe()
+    watch = kind()
+    watch.listen(reads)
+    return watch, reads, writes
+
+
+def ended(watch: Deaths, seconds: float = 10) -> tuple[bool, list[tuple[str, int | None]]]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        woken, dead = watch.wait(0.5)
+        if woken or dead:
+            return woken, dead
+    raise AssertionError("nothing was told")
+
+
+@BOTH
+def test_a_death_is_told_and_a_poke_wakes(kind: type[Deaths], child: "subprocess.Popen[bytes]") -> None:
+    watch, reads, writes = prepared(kind)
+    started = start_time(child.pid)
+    assert started is not None
+    assert watch.add("a", child.pid, started)
+    assert watch.wait(0) == (False, [])
+    os.write(writes, b"!")
+    assert ended(watch) == (True, [])
+    os.read(reads, 1)
+    child.kill()
+    assert ended(watch) == (False, [("a", 9 if kind is PidfdDeaths else None)])
+    watch.drop("a")
+    watch.drop("a")
+    assert watch.wait(0) == (False, [])
+    os.close(reads)
+    os.close(writes)
+
+
+@BOTH
+def test_another_process_with_the_same_pid_is_not_watched(kind: type[Deaths], child: "subprocess.Popen[bytes]") -> None:
+    watch, reads, writes = prepared(kind)
+    assert not watch.add("a", child.pid, "1")
+    assert not watch.add("b", 2**22 + 1, "1")
+    assert watch.wait(0) == (False, [])
+    os.close(reads)
+    os.close(writes)
+
+
+def test_here_it_is_the_descriptor() -> None:
+    assert isinstance(deaths(), PidfdDeaths)
+
+
+def test_the_start_time_is_the_one_that_records_hold() -> None:
+    me = identify(os.getpid())
+    assert me is not None
+    assert is_same(me.pid, me.started)
+    assert not is_same(me.pid, me.started + "0")
+
+
+def test_the_status_of_a_reaped_process_is_known_from_its_descriptor(child: "subprocess.Popen[bytes]") -> None:
+    started = start_time(child.pid)
+    assert started is not None
+    handle = os.pidfd_open(child.pid)
+    assert wait_status(handle, child.pid, started) is None
+    child.send_signal(signal.SIGTERM)
+    child.wait(10)
+    known = wait_status(handle, child.pid, started)
+    os.close(handle)
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    assert known == (signal.SIGTERM if release >= (6, 15) else None)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [(None, "unknown"), (0, "exit:0"), (256, "exit:1"), (137 << 8, "exit:137"), (9, "SIGKILL"), (139, "SIGSEGV")],
+)
+def test_a_wait_status_in_words(status: int | None, cause: str) -> None:
+    assert cause_of(status) == cause
+
+
+def test_a_lock_is_seen_without_being_touched(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_locked(str(path))
+    with path.open("w") as file:
+        assert not is_locked(str(path))
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert is_locked(str(path))
+    assert not is_locked(str(path))
+
+
+def test_a_line_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    assert append(str(tmp_path / "log"), "one\n")
+    assert not append(str(tmp_path), "two\n")
+    assert not append(str(tmp_path / "no" / "log"), "three\n")
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    assert not append(str(tmp_path / "link"), "four\n")
+    assert (tmp_path / "log").read_text() == "one\n"
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_boot_has_a_name() -> None:
+    assert len(boot_id()) == 36
