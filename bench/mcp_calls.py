@@ -98,7 +98,15 @@ def run(quick: bool) -> list[Row]:
     spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {rounds} turns"
     sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
     rows = [
-        Row("accepted sends, 32 callers", sends, "/s", "≥ 0.8 ×, ≥ 2,410", statistics.median(ratios), "an empty tool", spread),
+        Row(
+            "accepted sends, 32 callers",
+            sends,
+            "/s",
+            "≥ 0.8 ×, ≥ 2,410",
+            statistics.median(ratios),
+            "an empty tool",
+            spread,
+        ),
         Row("an empty tool, 32 callers", empties, "/s"),
         Row("longest of these sends", max(each.longest for each in send) * 1e3, "ms"),
     ]
