@@ -128,6 +128,7 @@ def test_an_interrupt_leaves_no_traceback(environ: dict[str, str], tmp_path: Pat
             stderr=subprocess.PIPE,
             env=environ,
             cwd=tmp_path,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests run in the background ignore it
         )
         assert asked.wait(20)
         process.send_signal(signal.SIGINT)
