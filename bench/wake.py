@@ -19,7 +19,8 @@ from tests.live.control import Control
 from tests.live.world import World, until
 from transport.process import ProcessId, identify, terminate
 from transport.screen import read_screen
-from transport.tmux.program import find_tmux
+from transport.tmux import commands
+from transport.tmux.program import find_tmux, terminal_name
 from transport.vocabulary import ScreenState
 
 FLOOR: Final = "tmux new-session, ready, paste + Enter → transcript"
@@ -83,8 +84,11 @@ async def bare(world: World, number: int) -> float:
 
 
 def start(socket: Path, command: tuple[str, ...], cwd: Path, env: dict[str, str]) -> tuple[ProcessId, str]:
-    """Start a tmux server with one session; returns the server and its pane."""
-    words = [find_tmux(), "-u", "-f", "/dev/null", "-S", str(socket), "new-session", "-d", "-P", "-F"]
+    """Start a tmux server with one session and the options of ours; returns the server and its pane."""
+    options = (*commands.OPTIONS, ("-s", "default-terminal", terminal_name()))
+    settings = socket.with_suffix(".conf")
+    settings.write_text("".join(commands.line("set-option", *option) + "\n" for option in options))
+    words = [find_tmux(), "-u", "-f", str(settings), "-S", str(socket), "new-session", "-d", "-P", "-F"]
     words += ["#{pid} #{pane_id}", "-s", "bare", "-x", "200", "-y", "50", "--", *command]
     pid, pane_id = subprocess.run(words, env=env, cwd=cwd, capture_output=True, text=True, check=True).stdout.split()
     server = identify(int(pid))
