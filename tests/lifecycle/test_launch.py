@@ -1,8 +1,8 @@
 """Starting a client: the record comes before the process, and a failure leaves neither."""
 
-import subprocess
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 
 from lifecycle.environment import LaunchEnvInvalid, launch_env_path
@@ -109,9 +109,16 @@ async def test_the_credential_is_in_the_environment_and_in_no_argument_or_record
     session = await launcher.start(profile, runtime, Mode.FRESH)
     credential = launcher.credential(ALICE)
     assert session.pane is not None and session.tmux is not None
-    words = subprocess.run(  # noqa: ASYNC221
-        ["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True
-    ).stdout
-    assert "scripted.py" in words and credential not in words
+    words = await _arguments_with("scripted.py")
+    assert credential not in words
     assert credential not in shop.deck.sessions.path(ALICE).read_text() + shop.log()
     assert shop.deck.sessions.path(ALICE).stat().st_mode & 0o777 == 0o600
+
+
+async def _arguments_with(program: str) -> str:
+    """Return the argument lists of all processes once one runs `program`: that is a moment after its start."""
+    with anyio.fail_after(10):
+        while True:
+            done = await anyio.run_process(["ps", "-A", "-o", "args="])
+            if program in (words := done.stdout.decode()):
+                return words
