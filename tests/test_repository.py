@@ -116,7 +116,11 @@ def test_ci_runs_both_test_commands() -> None:
     assert path.stat().st_mode & 0o111 == 0o111
     subprocess.run(["bash", "-n", path], check=True)
     lines = path.read_text().splitlines()
-    assert lines.index("scripts/check lint") < lines.index("scripts/test") < lines.index("scripts/test-clients")
+    assert (
+        lines.index("scripts/check lint")
+        < lines.index("twice scripts/test")
+        < lines.index("twice scripts/test-clients")
+    )
 
 
 def test_one_wheel_holds_the_three_packages_and_nothing_else(tmp_path: Path) -> None:
