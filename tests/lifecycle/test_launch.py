@@ -119,6 +119,6 @@ async def _arguments_with(program: str) -> str:
     """Return the argument lists of all processes once one runs `program`: that is a moment after its start."""
     with anyio.fail_after(10):
         while True:
-            done = await anyio.run_process(["ps", "-A", "-o", "args="])
+            done = await anyio.run_process(["ps", "-A", "-ww", "-o", "args="])
             if program in (words := done.stdout.decode()):
                 return words
