@@ -25,7 +25,14 @@ def exits(world: World) -> list[dict[str, str]]:
 
 def watched(world: World) -> list[str]:
     """Return the sessions whose deaths would be reported."""
-    return sorted(path.name for path in canary.directory(world.root).glob("s*") if path.stat().st_size)
+    return sorted(path.name for path in canary.directory(world.root).glob("s*") if _size(path))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # the watcher removed it between the listing and the look
 
 
 def watcher(world: World) -> ProcessId | None:
