@@ -41,28 +41,10 @@ class CrashLooping(Refused):
     code = "crash-looping"
 
 
-class ForeignService(Refused):
-    """The peer is run by a service that is not ours."""
-
-    code = "foreign-service"
-
-
-class HopLimit(Refused):
-    """The chain of replies is too long."""
-
-    code = "hop-limit"
-
-
 class RateLimited(Refused):
     """The sender sends too fast; retry later."""
 
     code = "rate-limited"
-
-
-class QueueFull(Refused):
-    """The recipient's queue is full; retry when it has drained."""
-
-    code = "queue-full"
 
 
 class NoSuchMessage(Refused):

@@ -185,10 +185,6 @@ class Runtime(BaseModel):
             _placeholders((value,), ALWAYS, f"env.{name}")
         return self
 
-    @property
-    def can_resume(self) -> bool:
-        return bool(self.resume_argv)
-
     def command(self, spec: LaunchSpec) -> tuple[str, ...]:
         """Return the words to execute, never to be given to a shell; raises CannotResume."""
         values = _values(spec)
