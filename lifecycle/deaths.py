@@ -9,6 +9,7 @@ from lifecycle.crashes import Crashes
 from lifecycle.flags import Flag, Flags
 from lifecycle.limits import Limits
 from lifecycle.session import Session
+from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
 from transport.identity import Identity
 from transport.logs import Logs
@@ -32,6 +33,8 @@ class Deaths:
             return
         tmux = None if session.tmux is None else session.tmux.pid
         self.logs.lifecycle.write(event, identity=session.identity, tmux=tmux)
+        if session.mode is Mode.RESUME and not session.is_ready:
+            return  # what could not be resumed is started fresh, and that start counts
         await self.count(
             session.identity, f"{self.limits.crash_count} deaths in {self.limits.crash_window_seconds:g} s"
         )

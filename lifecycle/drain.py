@@ -18,7 +18,7 @@ from transport.identity import Identity
 from transport.process import DeadlinePassed
 from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
-from transport.vocabulary import Hold, Receipt, Stage
+from transport.vocabulary import Hold, Kind, Receipt, Stage
 
 LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
 CONSUMPTION_POLL_SECONDS: Final = 0.2
@@ -85,7 +85,8 @@ class Drain:
                 return live
             if live is None or not deck.board.status(self.identity).hold:
                 deck.board.update(self.identity, hold=Hold.WAKING, is_booting=True)
-            session, is_new = await deck.waker.wake(self.identity)
+            topic = await deck.spool.head_topic(self.identity)
+            session, is_new = await deck.waker.wake(self.identity, topic=topic)
         except SessionBlocked as blocked:
             await self._pause_for(Hold.BLOCKED, str(blocked))
             return None
@@ -167,7 +168,7 @@ class Drain:
     async def _outcome(self, session: Session, lease: Lease, outcome: HandOver) -> None:
         match outcome.receipt:
             case Receipt.CONSUMED:
-                await self.deck.settler.consumed(lease, outcome.evidence)
+                await self._consumed(session, lease, outcome.evidence or "transcript")
             case Receipt.INJECTED:
                 await self.await_consumed(session, lease)
             case None:
@@ -192,7 +193,7 @@ class Drain:
         idle_since: float | None = None
         while True:
             if await deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
-                await deck.settler.consumed(lease, "transcript")
+                await self._consumed(session, lease, "transcript")
                 return
             if not session.is_alive():
                 await self.after_death(session, lease)
@@ -203,6 +204,12 @@ class Drain:
                 await deck.settler.failed(lease, "the client took the message into its queue and dropped it there")
                 return
             await self.news.pause(CONSUMPTION_POLL_SECONDS)
+
+    async def _consumed(self, session: Session, lease: Lease, evidence: str) -> None:
+        """Settle a message that was taken; its topic is one of the session's from now on."""
+        if lease.message.topic is not None and lease.message.kind is not Kind.NOTICE:
+            await anyio.to_thread.run_sync(self.deck.sessions.add_topic, session, lease.message.topic)
+        await self.deck.settler.consumed(lease, evidence)
 
     async def after_death(self, session: Session, lease: Lease) -> None:
         """Settle a lease whose session is gone: taken, if its transcript says so, else back to the head."""
@@ -216,10 +223,20 @@ class Drain:
             await deck.settler.consumed(lease, "transcript, after the session's death")
         elif deck.flags.is_set(self.identity, Flag.STOPPED):
             await deck.settler.returned(lease, Hold.STOPPED)
+        elif await anyio.to_thread.run_sync(self._was_ended, session):
+            await deck.settler.returned(lease, Hold.WAKING)
         else:
             await deck.settler.failed(lease, "the session died before the message was taken")
         if not session.is_alive():
             await deck.terminals.forget(session)
+
+    def _was_ended(self, session: Session) -> bool:
+        """Tell whether somebody ended a session deliberately: that is no failed attempt."""
+        try:
+            found = self.deck.sessions.find(self.identity, session.fence)
+        except SessionUnreadable:
+            return False
+        return found is not None and found.is_closing
 
     async def _untypeable(self, session: Session, lease: Lease, error: InvalidInput) -> None:
         """No attempt will ever get this text into a terminal."""

@@ -10,7 +10,7 @@ from lifecycle.flags import Flag
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
@@ -93,7 +93,7 @@ class EphemeralDrain:
         if live is not None and live.task is None:
             return None
         if live is not None:
-            await deck.terminals.close(live)
+            await deck.terminals.close(live, End.TASK)
         deck.resolver.refuse_unwakeable(self.identity)
         self.held_since = None
         return await deck.spool.lease(self.identity, FENCE, deck.clock.wall())
@@ -134,7 +134,7 @@ class EphemeralDrain:
         deck = self.deck
         deck.board.update(self.identity, hold=Hold.EPHEMERAL, detail=None, is_booting=True)
         try:
-            session, is_new = await deck.waker.wake(self.identity, mode=Mode.FRESH, task=lease.message.id)
+            session, is_new = await deck.waker.wake(self.identity, asked=Mode.FRESH, task=lease.message.id)
         except (PeerStopped, CrashLooping):
             await deck.settler.returned(lease, Hold.STOPPED)
             raise
@@ -168,7 +168,7 @@ class EphemeralDrain:
             text = await deck.text(session, message)
             outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
         except InvalidInput as error:
-            await deck.terminals.close(session)
+            await deck.terminals.close(session, End.TASK)
             await deck.settler.bury(lease, f"it cannot be typed: {error}")
             return False
         except OSError as error:
@@ -193,7 +193,7 @@ class EphemeralDrain:
             await self._hold(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
 
     async def _give_up(self, session: Session, lease: Lease, reason: str, attempts: int | None = None) -> None:
-        await self.deck.terminals.close(session)
+        await self.deck.terminals.close(session, End.TASK)
         await self.deck.settler.failed(lease, reason, attempts=attempts)
 
     async def _watch(self, session: Session, lease: Lease) -> None:
@@ -216,7 +216,7 @@ class EphemeralDrain:
             is_done = self._says_done(lease)
             if is_done or (is_answered and now - since >= limits.ephemeral_quiet_seconds):
                 await self._finish(lease, "done" if is_done else "reply")
-                await deck.terminals.close(session)
+                await deck.terminals.close(session, End.TASK)
                 return
             if now - since >= limits.ephemeral_silence_seconds:
                 reason = f"the worker was silent for {limits.ephemeral_silence_seconds:g} s"

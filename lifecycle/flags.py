@@ -25,6 +25,7 @@ class Flag(StrEnum):
 
     STOPPED = "stopped"
     NEW = "new"
+    REFRESH = "refresh"
     FAILED = "failed"
     ARMED = "armed"
 

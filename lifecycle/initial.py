@@ -1,4 +1,4 @@
-"""The peer's `initial_prompt`: the first message of every fresh session, before any other."""
+"""What a fresh session is told before any message: its peer's `initial_prompt`, then its seed."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,11 +18,12 @@ from transport.vocabulary import Intelligence, Receipt, Stage
 
 POLL_SECONDS: Final = 0.2
 ID_DIGITS: Final = 20
+SEED_MARK: Final = "5eed"
 
 
 @dataclass(frozen=True, slots=True)
 class InitialPrompt:
-    """Hands the initial prompt over; a failure is logged and does not keep the messages back."""
+    """Hands both over; a failure is logged and does not keep the messages back."""
 
     resolver: Resolver
     terminals: Terminals
@@ -31,28 +32,34 @@ class InitialPrompt:
     limits: Limits
 
     async def hand_over(self, session: Session) -> None:
-        """Give a fresh session its peer's initial prompt, once, also if a server was killed meanwhile."""
+        """Give a fresh session its peer's initial prompt, then its seed, each once, also over a killed server."""
         profile = self.resolver.registry.get(session.identity.personality)
-        if profile is None or not profile.initial_prompt or session.mode is not Mode.FRESH:
+        if session.mode is not Mode.FRESH:
             return
+        if profile is not None and profile.initial_prompt:
+            await self._give(session, "initial-prompt", profile.initial_prompt, session.fence)
+        if session.seed:
+            await self._give(session, "seed", session.seed, f"{SEED_MARK}{session.fence}")
+
+    async def _give(self, session: Session, what: str, text: str, token: str) -> None:
         try:
-            message = self._message(session, profile.initial_prompt)
+            message = self._message(session, what, text, token)
             if await self.terminals.find(session, message.id) is not None:
                 return
-            text = render(message, intelligence=Intelligence.ABSENT)
-            outcome = await self.terminals.deliver(session, text, message.id, self._on_stage)
+            envelope = render(message, intelligence=Intelligence.ABSENT)
+            outcome = await self.terminals.deliver(session, envelope, message.id, self._on_stage)
             taken = outcome.receipt is not None
-            self.logs.lifecycle.write("initial-prompt", identity=session.identity, id=message.id, taken=taken)
+            self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
             if outcome.receipt is Receipt.INJECTED:
                 await self._await_consumed(session, message)
         except (PeerwakeError, OSError) as error:
-            self.logs.lifecycle.write("initial-prompt-failed", identity=session.identity, reason=error)
+            self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)
 
-    def _message(self, session: Session, prompt: str) -> Message:
-        """Return the prompt as a message; its id is made of the session's fence, so that it can be found again."""
-        draft = check_draft(prompt, topic="initial-prompt")
+    def _message(self, session: Session, topic: str, text: str, token: str) -> Message:
+        """Return the text as a message; its id is made of the session's fence, so that it can be found again."""
+        draft = check_draft(text, topic=topic)
         message = accept(draft, SYSTEM, session.identity, hops=0, now=self.clock.wall())
-        return replace(message, id=f"m_{session.fence:0>{ID_DIGITS}}")
+        return replace(message, id=f"m_{token:0>{ID_DIGITS}}")
 
     async def _await_consumed(self, session: Session, message: Message) -> None:
         until = self.clock.monotonic() + self.limits.ready_seconds

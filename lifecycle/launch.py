@@ -13,9 +13,9 @@ import anyio.to_thread
 
 from lifecycle import canary
 from lifecycle.environment import session_environment
+from lifecycle.plan import Plan
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from lifecycle.session import Session, Sessions
-from lifecycle.states import Mode
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.identity import Identity
@@ -51,9 +51,7 @@ class Launcher:
     credential: Callable[[Identity], str]
     scope: bool
 
-    async def start(
-        self, profile: Profile, runtime: Runtime, mode: Mode, *, session_ref: str | None = None, task: str | None = None
-    ) -> Session:
+    async def start(self, profile: Profile, runtime: Runtime, plan: Plan, *, task: str | None = None) -> Session:
         """Start a session and return its record; the client is not ready yet.
 
         Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid or an error of tmux;
@@ -70,10 +68,13 @@ class Launcher:
             cwd=str(cwd),
             fence=secrets.token_hex(8),
             woke_at=self.clock.wall(),
-            mode=mode,
+            mode=plan.start.mode,
             session_id=str(uuid.uuid4()),
-            session_ref=session_ref,
+            session_ref=plan.start.reference,
             task=task,
+            # A worker starts clean for its task: it is told nothing else.
+            seed=plan.seed if task is None else None,
+            topics=plan.topics,
         )
         spec = await anyio.to_thread.run_sync(self._server, runtime, session)
         session = replace(session, client_env={name: spec.env[name] for name in PLACES if name in spec.env})

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
+from lifecycle.topics import normal, with_topic
 from transport.errors import PeerwakeError
 from transport.files import read_regular, sync_directory, write_atomic
 from transport.files import replace as replace_file
@@ -17,7 +18,7 @@ from transport.process import ProcessId
 
 RECORD_BYTES: Final = 1 << 16
 TEXTS: Final = ("host", "tenant_id", "cwd", "fence", "session_id", "pane_id")
-OPTIONAL_TEXTS: Final = ("session_ref", "task")
+OPTIONAL_TEXTS: Final = ("session_ref", "task", "seed")
 SWITCHES: Final = ("is_ready", "is_closing")
 
 
@@ -34,7 +35,8 @@ class Session:
     `woke_at` is wall seconds, `fence` a token no other session ever had, `session_id` the name we
     gave the client's conversation, `session_ref` the client's own where it chooses one; `client_env`
     are the variables that tell where the client keeps its files. `task` is the message that an ephemeral
-    worker was started for, `is_closing` the intent to end it: who finds that ends it.
+    worker was started for, `seed` what a restarted one is told first, `topics` those of the messages
+    it took. `is_closing` is the intent to end it, and `end` why: who finds that ends it.
     """
 
     identity: Identity
@@ -51,7 +53,10 @@ class Session:
     pane_id: str = ""
     is_ready: bool = False
     is_closing: bool = False
+    end: End | None = None
     task: str | None = None
+    seed: str | None = None
+    topics: tuple[str, ...] = ()
     client_env: dict[str, str] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
@@ -84,6 +89,8 @@ def parse(text: str) -> Session:
         data["woke_at"] = float(data["woke_at"])
         data["tmux"] = _process(data["tmux"])
         data["pane"] = _process(data["pane"])
+        data["end"] = None if data.get("end") is None else End(data["end"])
+        data["topics"] = tuple(data.get("topics", ()))
         session = Session(**data)
     except SessionUnreadable:
         raise
@@ -102,6 +109,8 @@ def _mistyped(session: Session) -> str | None:
     pairs = session.client_env.items() if isinstance(session.client_env, dict) else [(None, None)]
     if not all(isinstance(name, str) and isinstance(value, str) for name, value in pairs):
         wrong.append("client_env")
+    if not all(isinstance(topic, str) for topic in session.topics):
+        wrong.append("topics")
     return wrong[0] if wrong else None
 
 
@@ -129,6 +138,18 @@ class Sessions:
             if current is not None:
                 write_atomic(self.path(session.identity), dump(changed))
         return changed
+
+    def add_topic(self, session: Session, topic: str | None) -> None:
+        """Note the topic of a message that a session took; what is known already costs no write."""
+        if with_topic(session.topics, topic) == session.topics:
+            return
+        with self._mutex:
+            current = self._current(session)
+            if current is None:
+                return
+            topics = with_topic(current.topics, topic)
+            if set(map(normal, topics)) != set(map(normal, current.topics)):
+                write_atomic(self.path(session.identity), dump(replace(current, topics=topics)))
 
     def load(self, identity: Identity) -> Session | None:
         """Return the record of an identity, None if there is none; raises SessionUnreadable."""

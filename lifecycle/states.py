@@ -29,6 +29,17 @@ class Mode(StrEnum):
     RESUME = "resume"
 
 
+class End(StrEnum):
+    """Why a session was ended by somebody; one without an end died by itself."""
+
+    IDLE = "idle"
+    STOPPED = "stopped"
+    NEW = "new"
+    SELF = "self"
+    TASK = "task"
+    REMOVED = "removed"
+
+
 class SendStatus(StrEnum):
     """The answer to an accepted message: the name of its evidence."""
 

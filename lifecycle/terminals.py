@@ -16,6 +16,7 @@ from lifecycle.limits import Limits
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions
+from lifecycle.states import End
 from transport.clock import Clock
 from transport.delivery import HandOver, Pace, Target, deliver, gate
 from transport.errors import PeerwakeError
@@ -123,18 +124,18 @@ class Terminals:
                 return None
         return None
 
-    async def close(self, session: Session) -> None:
+    async def close(self, session: Session, end: End) -> None:
         """End a session deliberately: no exit line is written, no death is counted; raises TmuxUnknown.
 
         The intent is written down first, so that the next server ends what this one did not get to.
         """
         reference = await self._reference(session)
         closing = await anyio.to_thread.run_sync(
-            lambda: self.sessions.update(session, is_closing=True, session_ref=reference)
+            lambda: self.sessions.update(session, is_closing=True, end=end, session_ref=reference)
         )
         await self.kill(closing)
         await self.ended(closing)
-        self.logs.lifecycle.write("close", identity=session.identity, tmux=session.tmux and session.tmux.pid)
+        self.logs.lifecycle.write("close", identity=session.identity, why=end, tmux=session.tmux and session.tmux.pid)
 
     async def kill(self, session: Session) -> None:
         """End what is left of a session's processes; raises TmuxUnknown if they survive."""

@@ -12,7 +12,7 @@ from lifecycle.flags import Flag, Flags
 from lifecycle.requests import PeerStopped
 from lifecycle.resolve import Resolver
 from lifecycle.session import Sessions, SessionUnreadable
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from lifecycle.supervise import Supervisor
 from lifecycle.terminals import Terminals
 from lifecycle.wake import AlreadyWaking, SessionBlocked, Waker
@@ -85,7 +85,7 @@ class Verbs:
             with suppress(AlreadyWaking):
                 await self.waker.adopt(identity)
         elif session.is_alive():
-            await self.terminals.close(session)
+            await self.terminals.close(session, End.STOPPED)
         if drain := self.supervisor.drains.get(identity):
             drain.poke()
 
@@ -102,20 +102,17 @@ class Verbs:
         return tuple(str(identity) for identity in identities)
 
     async def attach(self, name: str, runtime: str | None) -> dict[str, Any]:
-        """Wake with resume where there is a conversation to resume; a blocked session can be attached too.
+        """Wake with the conversation of the last session; a blocked session can be attached too.
 
-        One that somebody else is bringing up is attached to as it is. Raises PeerStopped, WakeFailed and what
-        else refuses a wake.
+        One that somebody else is bringing up is attached to as it is; one that never had a session starts
+        its first. Raises PeerStopped, CannotResume, WakeFailed and what else refuses a wake.
         """
         _, identity = self.resolver.identity(name, runtime)
         if self.flags.is_set(identity, Flag.STOPPED):
             raise PeerStopped(f"{name} is stopped; start it first: peerwake start {name}")
-        last = await anyio.to_thread.run_sync(self.sessions.last, identity)
-        reference = None if last is None else last.session_ref
-        mode = Mode.FRESH if reference is None else Mode.RESUME
         state, is_new = "ready", False
         try:
-            session, is_new = await self.waker.wake(identity, mode=mode, session_ref=reference)
+            session, is_new = await self.waker.wake(identity, asked=Mode.RESUME)
         except (SessionBlocked, AlreadyWaking) as error:
             found = await anyio.to_thread.run_sync(self.sessions.live, identity)
             if found is None:

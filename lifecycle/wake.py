@@ -15,18 +15,21 @@ from lifecycle.exitcause import write_for_hook
 from lifecycle.flags import Flag
 from lifecycle.initial import InitialPrompt
 from lifecycle.launch import Launcher
+from lifecycle.plan import Plan, Planner
 from lifecycle.resolve import Resolver
+from lifecycle.runtimes.base import CannotResume, Runtime
 from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions
-from lifecycle.states import Mode
+from lifecycle.start import Start
+from lifecycle.states import End, Mode
 from lifecycle.terminals import Terminals
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.profile import Profile
 from transport.tmux.listener import listener
 from transport.tmux.server import wait_dead
-from transport.vocabulary import WakePolicy
 
 LOCK_SECONDS: Final = 1.0
 LOCK_POLL_SECONDS: Final = 0.01
@@ -59,6 +62,7 @@ class Waker:
     resolver: Resolver
     table: Table
     launcher: Launcher
+    planner: Planner
     sessions: Sessions
     terminals: Terminals
     initial: InitialPrompt
@@ -67,12 +71,13 @@ class Waker:
     at_once: anyio.CapacityLimiter
 
     async def wake(
-        self, identity: Identity, *, mode: Mode | None = None, session_ref: str | None = None, task: str | None = None
+        self, identity: Identity, *, asked: Mode | None = None, topic: str | None = None, task: str | None = None
     ) -> tuple[Session, bool]:
         """Return the live session of an identity, started if need be, and whether it was.
 
+        `asked` overrules what the last session and the `topic` of the waiting message would decide.
         Raises PeerStopped, CrashLooping, UnknownPeer, UndeclaredRuntime, AlreadyWaking, SessionUnreadable,
-        TmuxUnknown, SessionBlocked or WakeFailed.
+        TmuxUnknown, SessionBlocked, WakeFailed or, when a resume was asked for, CannotResume.
         """
         self.resolver.refuse_unwakeable(identity)
         async with AsyncExitStack() as stack:
@@ -84,8 +89,28 @@ class Waker:
             session = await self.present(identity)
             if session is not None:
                 return (session if session.is_ready else await self._bring_up(session)), False
-            session = await self._launch(identity, mode, session_ref, task)
-            return await self._bring_up(session), True
+            return await self._start(identity, asked, topic, task), True
+
+    async def _start(self, identity: Identity, asked: Mode | None, topic: str | None, task: str | None) -> Session:
+        """Start a session; a conversation that cannot be resumed is left for a fresh one, unless it was asked for."""
+        profile = self.resolver.declared(identity)
+        try:
+            runtime: Runtime = await anyio.to_thread.run_sync(self.table.for_peer, identity.runtime, profile.cwd)
+            plan: Plan = await anyio.to_thread.run_sync(self.planner.plan, profile, runtime, asked, topic)
+        except CannotResume as error:
+            self.logs.lifecycle.write("resume-failed", identity=identity, reason=error)
+            raise
+        except PeerwakeError as error:
+            raise await self._failed_start(identity, error) from error
+        if plan.start.mode is Mode.RESUME:
+            try:
+                return await self._bring_up(await self._launch(profile, runtime, plan, task))
+            except WakeFailed as error:
+                self.logs.lifecycle.write("resume-failed", identity=identity, ref=plan.start.reference, reason=error)
+                if asked is Mode.RESUME:
+                    raise CannotResume(f"its conversation {plan.start.reference} cannot be resumed: {error}") from error
+            plan = Plan(Start(Mode.FRESH, "resume-failed"))
+        return await self._bring_up(await self._launch(profile, runtime, plan, task))
 
     async def adopt(self, identity: Identity) -> Session | None:
         """Take over the session that another server started, finishing what it began; None if there is none.
@@ -98,7 +123,7 @@ class Waker:
                 return None
             self.logs.lifecycle.write("adopt", identity=identity, tmux=session.tmux and session.tmux.pid)
             if self.resolver.flags.is_set(identity, Flag.STOPPED):
-                await self.terminals.close(session)
+                await self.terminals.close(session, End.STOPPED)
                 return None
             return session
 
@@ -111,7 +136,7 @@ class Waker:
         if session is not None and session.tmux is None:
             session = await self.terminals.complete(session)
         if session is not None and session.is_closing:
-            await self.terminals.close(session)
+            await self.terminals.close(session, session.end or End.STOPPED)
             session = None
         if session is not None and not session.is_alive():
             await self.deaths.bury(session, death)
@@ -151,7 +176,7 @@ class Waker:
     async def _close_if_unwanted(self, session: Session) -> None:
         """A stop came while the wake was on its way: close at once, and say so."""
         if self.resolver.unwakeable(session.identity) is not None:
-            await self.terminals.close(session)
+            await self.terminals.close(session, End.STOPPED)
             self.resolver.refuse_unwakeable(session.identity)
 
     async def see_out(self, session: Session) -> None:
@@ -164,21 +189,27 @@ class Waker:
             await anyio.to_thread.run_sync(write_for_hook, self.root, self.logs, session)
             await self.terminals.kill(session)
 
-    async def _launch(
-        self, identity: Identity, mode: Mode | None, session_ref: str | None, task: str | None
-    ) -> Session:
-        profile = self.resolver.declared(identity)
-        chosen = Mode.FRESH if profile.wake_policy is WakePolicy.EPHEMERAL or mode is None else mode
+    async def _launch(self, profile: Profile, runtime: Runtime, plan: Plan, task: str | None) -> Session:
+        """Start the client as planned; raises WakeFailed."""
+        identity, start = Identity(runtime.name, profile.name), plan.start
         try:
-            runtime = await anyio.to_thread.run_sync(self.table.for_peer, identity.runtime, profile.cwd)
-            session = await self.launcher.start(profile, runtime, chosen, session_ref=session_ref, task=task)
+            session = await self.launcher.start(profile, runtime, plan, task=task)
         except PeerwakeError as error:
-            self.logs.lifecycle.write("wake-failed", identity=identity, code=error.code, reason=error)
-            await self.deaths.count(identity, str(error))
-            raise WakeFailed(str(error)) from error
+            raise await self._failed_start(identity, error, is_counted=start.mode is Mode.FRESH) from error
+        await anyio.to_thread.run_sync(self.planner.consume, identity)
         self.terminals.watch(session)
-        self.logs.lifecycle.write("wake", identity=identity, mode=chosen, tmux=session.tmux and session.tmux.pid)
+        tmux = session.tmux and session.tmux.pid
+        self.logs.lifecycle.write(
+            "wake", identity=identity, mode=start.mode, why=start.reason, tmux=tmux, obstacle=start.obstacle
+        )
         return session
+
+    async def _failed_start(self, identity: Identity, error: PeerwakeError, *, is_counted: bool = True) -> WakeFailed:
+        """Log a start that did not come to a session; one that was to resume is not counted, as a fresh one follows."""
+        self.logs.lifecycle.write("wake-failed", identity=identity, code=error.code, reason=error)
+        if is_counted:
+            await self.deaths.count(identity, str(error))
+        return WakeFailed(str(error))
 
     @asynccontextmanager
     async def locked(self, identity: Identity) -> AsyncIterator[None]:

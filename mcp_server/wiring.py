@@ -19,6 +19,8 @@ from lifecycle.fleet import Fleet
 from lifecycle.initial import InitialPrompt
 from lifecycle.launch import Launcher
 from lifecycle.operator_env import operator_environment
+from lifecycle.plan import Planner
+from lifecycle.renewal import Renewals
 from lifecycle.resolve import RateLimit, Resolver
 from lifecycle.runtimes.table import Table, load_table
 from lifecycle.session import Sessions
@@ -82,6 +84,7 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
         resolver=resolver,
         table=table,
         launcher=launcher,
+        planner=Planner(flags, Renewals(root), sessions, table, logs),
         sessions=sessions,
         terminals=terminals,
         initial=InitialPrompt(resolver, terminals, logs, clock, limits),

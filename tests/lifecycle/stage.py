@@ -17,7 +17,7 @@ from lifecycle.resolve import Resolver
 from lifecycle.runtimes.table import load_table
 from lifecycle.session import Session, Sessions
 from lifecycle.settle import Settler
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from tests.clock import FakeClock
 from transport.delivery import HandOver
 from transport.identity import Identity
@@ -90,9 +90,9 @@ class Actor:
     async def look(self, session: Session) -> tuple[ScreenState, tuple[str, ...]]:
         return self.state, self.lines
 
-    async def close(self, session: Session) -> None:
+    async def close(self, session: Session, end: End) -> None:
         self.closed.append(session)
-        await self.ended(session)
+        await self.ended(self.sessions.update(session, is_closing=True, end=end))
 
     async def ended(self, session: Session) -> bool:
         self.evidence.clear()
@@ -113,7 +113,7 @@ class Starter:
     seen_out: list[Session] = field(default_factory=list)
 
     async def wake(
-        self, identity: Identity, *, mode: Mode | None = None, session_ref: str | None = None, task: str | None = None
+        self, identity: Identity, *, asked: Mode | None = None, topic: str | None = None, task: str | None = None
     ) -> tuple[Session, bool]:
         self.stage.deck.resolver.refuse_unwakeable(identity)
         if self.plays:

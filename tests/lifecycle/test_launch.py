@@ -7,8 +7,10 @@ import pytest
 
 from lifecycle.environment import LaunchEnvInvalid, launch_env_path
 from lifecycle.launch import DirectoryGone, Launcher, RuntimeMissing
+from lifecycle.plan import Plan
 from lifecycle.runtimes.base import CannotResume, Runtime
 from lifecycle.session import Session
+from lifecycle.start import Start
 from lifecycle.states import Mode
 from tests.lifecycle.workshop import Workshop, workshop
 from transport.identity import Identity
@@ -18,6 +20,7 @@ from transport.tmux.listener import listener
 from transport.tmux.server import AgentExited, ServerRunning
 
 ALICE = Identity("scripted", "alice")
+FRESH = Plan(Start(Mode.FRESH, "first"))
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ async def test_a_directory_that_is_gone(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
     profile.cwd.rename(shop.root.home / "moved")
     with pytest.raises(DirectoryGone, match="restore it or remove the peer"):
-        await launcher.start(profile, runtime, Mode.FRESH)
+        await launcher.start(profile, runtime, FRESH)
     await nothing_is_left(shop)
 
 
@@ -50,14 +53,14 @@ async def test_a_client_that_is_not_installed(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
     missing = runtime.model_copy(update={"argv": ("no-such-client",), "install": "Install it with: get it"})
     with pytest.raises(RuntimeMissing, match=r"needs no-such-client, .* Install it with: get it"):
-        await launcher.start(profile, missing, Mode.FRESH)
+        await launcher.start(profile, missing, FRESH)
     await nothing_is_left(shop)
 
 
 async def test_nothing_to_resume(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
     with pytest.raises(CannotResume):
-        await launcher.start(profile, runtime, Mode.RESUME)
+        await launcher.start(profile, runtime, Plan(Start(Mode.RESUME, "asked")))
     await nothing_is_left(shop)
 
 
@@ -67,14 +70,14 @@ async def test_a_bad_launch_env_is_named(shop: Workshop) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("not a line\n")
     with pytest.raises(LaunchEnvInvalid, match=r"launch\.env:1"):
-        await launcher.start(profile, runtime, Mode.FRESH)
+        await launcher.start(profile, runtime, FRESH)
     await nothing_is_left(shop)
 
 
 @pytest.mark.live
 async def test_the_record_says_what_runs(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
-    session = await launcher.start(profile, runtime, Mode.FRESH, task="m_1")
+    session = await launcher.start(profile, runtime, FRESH, task="m_1")
     assert shop.record(ALICE) == session
     assert session.is_alive() and not session.is_ready and session.task == "m_1"
     assert listener(shop.root.tmux_socket(ALICE)) == session.tmux
@@ -86,7 +89,7 @@ async def test_a_client_that_ends_at_once_leaves_its_cause_and_no_record(shop: W
     launcher, profile, runtime = parts(shop)
     short = runtime.model_copy(update={"argv": ("/bin/sh", "-c", "exit 7")})
     try:
-        session: Session | None = await launcher.start(profile, short, Mode.FRESH)
+        session: Session | None = await launcher.start(profile, short, FRESH)
     except AgentExited:
         session = None
     if session is None:
@@ -97,16 +100,16 @@ async def test_a_client_that_ends_at_once_leaves_its_cause_and_no_record(shop: W
 async def test_a_second_start_neither_ends_nor_forgets_what_runs(shop: Workshop) -> None:
     """Whoever wakes looks first; should it not, the session that runs still wins."""
     launcher, profile, runtime = parts(shop)
-    session = await launcher.start(profile, runtime, Mode.FRESH)
+    session = await launcher.start(profile, runtime, FRESH)
     with pytest.raises(ServerRunning):
-        await launcher.start(profile, runtime, Mode.FRESH)
+        await launcher.start(profile, runtime, FRESH)
     assert session.is_alive()
 
 
 @pytest.mark.live
 async def test_the_credential_is_in_the_environment_and_in_no_argument_or_record(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
-    session = await launcher.start(profile, runtime, Mode.FRESH)
+    session = await launcher.start(profile, runtime, FRESH)
     credential = launcher.credential(ALICE)
     assert session.pane is not None and session.tmux is not None
     words = await _arguments_with("scripted.py")

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from lifecycle.session import Session
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
@@ -47,7 +47,7 @@ async def test_the_dead_answer_nothing_and_stay_open_nowhere(shop: Workshop) -> 
         await terminals.look(session)
     assert await terminals.glance(session) is None
     assert await terminals.find(session, "m_1") is None
-    await terminals.close(session)
+    await terminals.close(session, End.STOPPED)
     assert terminals._open == {}
 
 
@@ -96,7 +96,7 @@ async def test_a_close_is_no_death_and_leaves_nothing_open(shop: Workshop) -> No
     async with shop.supervised():
         for _ in range(3):
             session, _ = await shop.deck.waker.wake(ALICE)
-            await shop.deck.terminals.close(session)
+            await shop.deck.terminals.close(session, End.STOPPED)
             assert not session.is_alive()
         await until(lambda: not shop.supervisor.watched)
     assert shop.log("exits") == ""
@@ -111,9 +111,9 @@ async def test_a_close_that_is_cut_off_is_written_down_before_anything_dies(shop
     terminals = shop.deck.terminals
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await terminals.close(session)
+        await terminals.close(session, End.STOPPED)
     for _ in range(2):
-        await terminals.close(session)
+        await terminals.close(session, End.STOPPED)
     assert not session.is_alive()
     assert shop.deck.sessions.identities() == []
 

@@ -15,9 +15,11 @@ import pytest
 from filelock import FileLock
 
 from lifecycle.flags import Flag
+from lifecycle.renewal import Renewal, Renewals
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
+from lifecycle.runtimes.base import CannotResume
 from lifecycle.session import Session, SessionUnreadable
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
@@ -170,7 +172,7 @@ async def test_a_client_that_dies_at_boot_is_one_death(shop: Workshop) -> None:
 @pytest.mark.live
 async def test_a_server_killed_after_the_intent_leaves_nothing(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
-    await shop.deck.terminals.close(session)
+    await shop.deck.terminals.close(session, End.STOPPED)
     shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False, fence="cut-off"))
     assert await shop.deck.waker.adopt(ALICE) is None
     assert shop.deck.sessions.identities() == []
@@ -180,7 +182,7 @@ async def test_a_server_killed_after_the_intent_leaves_nothing(shop: Workshop) -
 @pytest.mark.live
 async def test_a_server_killed_between_tmux_and_its_session_leaves_no_tmux(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
-    await shop.deck.terminals.close(session)
+    await shop.deck.terminals.close(session, End.STOPPED)
     cut_off = replace(session, tmux=None, pane=None, pane_id="", is_ready=False, fence="cut-off")
     bare = start_bare(shop.root)
     try:
@@ -294,8 +296,80 @@ async def test_resume_takes_the_conversation_up_again(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
     async with shop.supervised():
         assert (await shop.send(body="one")).status == "delivered"
-    await shop.deck.terminals.close(session)
+    await shop.deck.terminals.close(session, End.STOPPED)
     last = shop.deck.sessions.last(ALICE)
     assert last is not None and last.session_ref == session.session_id
-    found, is_new = await shop.deck.waker.wake(ALICE, mode=Mode.RESUME, session_ref=last.session_ref)
+    found, is_new = await shop.deck.waker.wake(ALICE, asked=Mode.RESUME)
     assert is_new and found.mode is Mode.RESUME and found.is_ready
+
+
+def transcript(shop: Workshop, session: Session) -> Path:
+    return Path(session.cwd) / ".peerwake/runtimes/scripted" / f"{session.session_id}.jsonl"
+
+
+@pytest.mark.live
+async def test_a_message_with_the_old_topic_finds_the_old_conversation(shop: Workshop) -> None:
+    async with shop.supervised():
+        assert (await shop.send(body="one", topic="release")).status == "delivered"
+        first = shop.record(ALICE)
+        assert first.topics == ("release",)
+        await shop.deck.terminals.close(first, End.IDLE)
+        assert (await shop.send(body="two", topic="Release")).status == "delivered"
+        second = shop.record(ALICE)
+        assert (second.mode, second.session_ref, second.topics) == (Mode.RESUME, first.session_id, ("release",))
+        assert transcript(shop, first).read_text().count('"type": "user"') == 2
+        await shop.deck.terminals.close(second, End.IDLE)
+        assert (await shop.send(body="three")).status == "delivered"
+        assert shop.record(ALICE).mode is Mode.FRESH
+
+
+@pytest.mark.live
+async def test_a_resume_that_fails_is_left_for_a_fresh_start_and_said(root: Root) -> None:
+    root.runtimes.mkdir(exist_ok=True)
+    (root.runtimes / "scripted.toml").write_text('resume_argv = ["/bin/sh", "-c", "echo no such conversation; exit 1"]')
+    async with workshop(root) as shop, shop.supervised():
+        shop.peer()
+        assert (await shop.send(body="one", topic="release")).status == "delivered"
+        first = shop.record(ALICE)
+        await shop.deck.terminals.close(first, End.IDLE)
+        assert (await shop.send(body="two", topic="release")).status == "delivered"
+        second = shop.record(ALICE)
+        assert second.mode is Mode.FRESH and second.session_ref is None
+        assert "ev=resume-failed" in shop.log()
+        assert not shop.root.flag(ALICE, "deaths").exists()
+        await shop.deck.terminals.close(second, End.IDLE)
+        with pytest.raises(CannotResume, match="cannot be resumed"):
+            await shop.deck.waker.wake(ALICE, asked=Mode.RESUME)
+        assert shop.deck.sessions.identities() == []
+
+
+@pytest.mark.live
+async def test_a_fresh_session_is_told_its_seed_before_any_message(shop: Workshop) -> None:
+    Renewals(shop.root).set(ALICE, Renewal(None, "read the plan"))
+    async with shop.supervised():
+        assert (await shop.send(body="one")).status == "delivered"
+    assert shop.prompts() == ["read the plan", "one"]
+    assert not shop.root.flag(ALICE, "new").exists()
+
+
+@pytest.mark.live
+async def test_a_message_in_flight_when_its_session_is_ended_costs_no_attempt(shop: Workshop) -> None:
+    (shop.root.peers / "alice" / "scripted.json").write_text('[{"match": "^zero$", "busy_seconds": 60}]')
+    async with shop.supervised():
+        assert (await shop.send(body="zero")).status == "delivered"
+        waiting = await shop.send(body="one", wait=0)
+        await until(lambda: _is_typed(shop, waiting.message_id))
+        (shop.root.peers / "alice" / "scripted.json").write_text("[]")
+        await shop.deck.terminals.close(shop.record(ALICE), End.NEW)
+        await until(lambda: _is_consumed(shop, waiting.message_id))
+    report = await shop.parts.application.message(waiting.message_id)
+    assert report.attempts == 0
+    assert shop.prompts() == ["zero", "one"]
+
+
+async def _is_typed(shop: Workshop, message_id: str) -> bool:
+    return (await shop.parts.application.message(message_id)).stage in ("pasting", "injected")
+
+
+async def _is_consumed(shop: Workshop, message_id: str) -> bool:
+    return (await shop.parts.application.message(message_id)).state == "consumed"

@@ -143,6 +143,10 @@ class Spool:
         """Return the wall time from which the head can be leased; None when there is none or it is leased."""
         return await self._reader.submit(views.next_due, recipient)
 
+    async def head_topic(self, recipient: Identity) -> str | None:
+        """Return the topic of the first message that is not settled, None when it has none."""
+        return await self._reader.submit(views.head_topic, recipient)
+
     async def message(self, message_id: str) -> Record | None:
         """Return everything known of a message with its history, None when no message has this id."""
         return await self._reader.submit(views.message, message_id)

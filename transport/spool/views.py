@@ -36,6 +36,9 @@ _HEAD: Final = """
     SELECT id, queued_at, not_before, state, reason FROM messages
     WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
 """
+_HEAD_TOPIC: Final = """
+    SELECT topic FROM messages WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
+"""
 
 
 def leased(db: sqlite3.Connection, recipient: Identity) -> Lease | None:
@@ -83,6 +86,12 @@ def next_due(db: sqlite3.Connection, recipient: Identity) -> float | None:
     """Return the wall time from which the head can be leased; None when there is none or it is leased."""
     head = db.execute(_HEAD, (str(recipient),)).fetchone()
     return head[2] if head and head[3] == MessageState.QUEUED else None
+
+
+def head_topic(db: sqlite3.Connection, recipient: Identity) -> str | None:
+    """Return the topic of the first message to a recipient that is not settled, None when it has none."""
+    row = db.execute(_HEAD_TOPIC, (str(recipient),)).fetchone()
+    return row[0] if row else None
 
 
 def message(db: sqlite3.Connection, message_id: str) -> Record | None:
