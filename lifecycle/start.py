@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lifecycle.runtimes.base import CannotResume
-from lifecycle.states import End, Mode
+from lifecycle.states import End, Mode, StartReason
 from lifecycle.topics import normal
 from transport.vocabulary import Intelligence, WakePolicy
 
@@ -36,10 +36,10 @@ class StartFacts:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a session starts, from which conversation, and why in one word; `obstacle` is what kept it from resuming."""
+    """How a session starts, from which conversation, and why; `obstacle` is what kept it from resuming."""
 
     mode: Mode
-    reason: str
+    reason: StartReason
     reference: str | None = None
     obstacle: str | None = None
 
@@ -47,19 +47,19 @@ class Start:
 def choose_start(facts: StartFacts) -> Start:
     """Return how the next session starts; raises CannotResume when that was asked for and cannot be."""
     if facts.is_renewed:
-        return Start(Mode.FRESH, "new")
+        return Start(Mode.FRESH, StartReason.NEW)
     if facts.is_refreshed:
-        return Start(Mode.FRESH, "refresh")
+        return Start(Mode.FRESH, StartReason.REFRESH)
     if facts.asked is Mode.FRESH:
-        return Start(Mode.FRESH, "asked")
+        return Start(Mode.FRESH, StartReason.ASKED)
     if facts.last is None:
-        return Start(Mode.FRESH, "first")
+        return Start(Mode.FRESH, StartReason.FIRST)
     if facts.asked is Mode.RESUME:
-        return _resumed(facts.last, "asked", is_demanded=True)
+        return _resumed(facts.last, StartReason.ASKED, is_demanded=True)
     if facts.wake_policy is WakePolicy.EPHEMERAL:
-        return Start(Mode.FRESH, "ephemeral")
+        return Start(Mode.FRESH, StartReason.EPHEMERAL)
     if facts.intelligence is Intelligence.NATURAL:
-        return _resumed(facts.last, "natural")
+        return _resumed(facts.last, StartReason.NATURAL)
     return _by_topic(facts.last, facts.topic)
 
 
@@ -67,16 +67,16 @@ def _by_topic(last: Last, topic: str | None) -> Start:
     match last.end:
         case End.IDLE | End.STOPPED:
             if topic is None:
-                return Start(Mode.FRESH, "no-topic")
+                return Start(Mode.FRESH, StartReason.NO_TOPIC)
             known = normal(topic) in map(normal, last.topics)
-            return _resumed(last, "topic") if known else Start(Mode.FRESH, "new-topic")
+            return _resumed(last, StartReason.TOPIC) if known else Start(Mode.FRESH, StartReason.NEW_TOPIC)
         case None:
-            return Start(Mode.FRESH, "crash")
+            return Start(Mode.FRESH, StartReason.CRASH)
         case End.NEW | End.SELF | End.TASK | End.REMOVED:
-            return Start(Mode.FRESH, f"ended-{last.end}")
+            return Start(Mode.FRESH, StartReason.ENDED)
 
 
-def _resumed(last: Last, reason: str, *, is_demanded: bool = False) -> Start:
+def _resumed(last: Last, reason: StartReason, *, is_demanded: bool = False) -> Start:
     obstacle = last.obstacle
     if obstacle is None and last.reference is None:
         obstacle = "its last session left no conversation that could be resumed"
@@ -84,4 +84,4 @@ def _resumed(last: Last, reason: str, *, is_demanded: bool = False) -> Start:
         return Start(Mode.RESUME, reason, last.reference)
     if is_demanded:
         raise CannotResume(obstacle)
-    return Start(Mode.FRESH, "cannot-resume", obstacle=obstacle)
+    return Start(Mode.FRESH, StartReason.CANNOT_RESUME, obstacle=obstacle)

@@ -29,6 +29,24 @@ class Mode(StrEnum):
     RESUME = "resume"
 
 
+class StartReason(StrEnum):
+    """Why a session starts fresh or resumes."""
+
+    NEW = "new"
+    REFRESH = "refresh"
+    ASKED = "asked"
+    FIRST = "first"
+    EPHEMERAL = "ephemeral"
+    NATURAL = "natural"
+    TOPIC = "topic"
+    NO_TOPIC = "no-topic"
+    NEW_TOPIC = "new-topic"
+    CRASH = "crash"
+    ENDED = "ended"
+    CANNOT_RESUME = "cannot-resume"
+    RESUME_FAILED = "resume-failed"
+
+
 class End(StrEnum):
     """Why a session was ended by somebody; one without an end died by itself."""
 

@@ -21,7 +21,7 @@ from lifecycle.runtimes.base import CannotResume, Runtime
 from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions
 from lifecycle.start import Start
-from lifecycle.states import End, Mode
+from lifecycle.states import End, Mode, StartReason
 from lifecycle.terminals import Terminals
 from transport.errors import PeerwakeError
 from transport.identity import Identity
@@ -109,7 +109,7 @@ class Waker:
                 self.logs.lifecycle.write("resume-failed", identity=identity, ref=plan.start.reference, reason=error)
                 if asked is Mode.RESUME:
                     raise CannotResume(f"its conversation {plan.start.reference} cannot be resumed: {error}") from error
-            plan = Plan(Start(Mode.FRESH, "resume-failed"))
+            plan = Plan(Start(Mode.FRESH, StartReason.RESUME_FAILED))
         return await self._bring_up(await self._launch(profile, runtime, plan, task))
 
     async def adopt(self, identity: Identity) -> Session | None:

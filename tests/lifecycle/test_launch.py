@@ -11,7 +11,7 @@ from lifecycle.plan import Plan
 from lifecycle.runtimes.base import CannotResume, Runtime
 from lifecycle.session import Session
 from lifecycle.start import Start
-from lifecycle.states import Mode
+from lifecycle.states import Mode, StartReason
 from tests.lifecycle.workshop import Workshop, workshop
 from transport.identity import Identity
 from transport.paths import Root
@@ -20,7 +20,7 @@ from transport.tmux.listener import listener
 from transport.tmux.server import AgentExited, ServerRunning
 
 ALICE = Identity("scripted", "alice")
-FRESH = Plan(Start(Mode.FRESH, "first"))
+FRESH = Plan(Start(Mode.FRESH, StartReason.FIRST))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_a_client_that_is_not_installed(shop: Workshop) -> None:
 async def test_nothing_to_resume(shop: Workshop) -> None:
     launcher, profile, runtime = parts(shop)
     with pytest.raises(CannotResume):
-        await launcher.start(profile, runtime, Plan(Start(Mode.RESUME, "asked")))
+        await launcher.start(profile, runtime, Plan(Start(Mode.RESUME, StartReason.ASKED)))
     await nothing_is_left(shop)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lifecycle.runtimes.base import CannotResume
 from lifecycle.start import Last, Start, StartFacts, choose_start
-from lifecycle.states import End, Mode
+from lifecycle.states import End, Mode, StartReason
 from transport.vocabulary import Intelligence, WakePolicy
 
 REAPED = Last(End.IDLE, "ref", ("release",))
@@ -28,23 +28,26 @@ def facts(**changes: object) -> StartFacts:
 @pytest.mark.parametrize(
     ("changes", "start"),
     [
-        ({}, Start(Mode.RESUME, "topic", "ref")),
-        ({"topic": " RELEASE "}, Start(Mode.RESUME, "topic", "ref")),
-        ({"topic": "another"}, Start(Mode.FRESH, "new-topic")),
-        ({"topic": None}, Start(Mode.FRESH, "no-topic")),
-        ({"is_renewed": True, "asked": Mode.RESUME}, Start(Mode.FRESH, "new")),
-        ({"is_refreshed": True, "asked": Mode.RESUME}, Start(Mode.FRESH, "refresh")),
-        ({"asked": Mode.FRESH}, Start(Mode.FRESH, "asked")),
-        ({"asked": Mode.RESUME, "topic": None}, Start(Mode.RESUME, "asked", "ref")),
-        ({"asked": Mode.RESUME, "last": Last(None, "ref")}, Start(Mode.RESUME, "asked", "ref")),
-        ({"asked": Mode.RESUME, "last": None}, Start(Mode.FRESH, "first")),
-        ({"wake_policy": WakePolicy.EPHEMERAL}, Start(Mode.FRESH, "ephemeral")),
-        ({"intelligence": Intelligence.NATURAL, "topic": None}, Start(Mode.RESUME, "natural", "ref")),
-        ({"last": None}, Start(Mode.FRESH, "first")),
-        ({"last": Last(None, "ref", ("release",))}, Start(Mode.FRESH, "crash")),
-        ({"last": Last(End.SELF, "ref", ("release",))}, Start(Mode.FRESH, "ended-self")),
-        ({"last": Last(End.STOPPED, "ref", ("release",))}, Start(Mode.RESUME, "topic", "ref")),
-        ({"last": Last(End.IDLE, "ref", ("release",), "gone")}, Start(Mode.FRESH, "cannot-resume", None, "gone")),
+        ({}, Start(Mode.RESUME, StartReason.TOPIC, "ref")),
+        ({"topic": " RELEASE "}, Start(Mode.RESUME, StartReason.TOPIC, "ref")),
+        ({"topic": "another"}, Start(Mode.FRESH, StartReason.NEW_TOPIC)),
+        ({"topic": None}, Start(Mode.FRESH, StartReason.NO_TOPIC)),
+        ({"is_renewed": True, "asked": Mode.RESUME}, Start(Mode.FRESH, StartReason.NEW)),
+        ({"is_refreshed": True, "asked": Mode.RESUME}, Start(Mode.FRESH, StartReason.REFRESH)),
+        ({"asked": Mode.FRESH}, Start(Mode.FRESH, StartReason.ASKED)),
+        ({"asked": Mode.RESUME, "topic": None}, Start(Mode.RESUME, StartReason.ASKED, "ref")),
+        ({"asked": Mode.RESUME, "last": Last(None, "ref")}, Start(Mode.RESUME, StartReason.ASKED, "ref")),
+        ({"asked": Mode.RESUME, "last": None}, Start(Mode.FRESH, StartReason.FIRST)),
+        ({"wake_policy": WakePolicy.EPHEMERAL}, Start(Mode.FRESH, StartReason.EPHEMERAL)),
+        ({"intelligence": Intelligence.NATURAL, "topic": None}, Start(Mode.RESUME, StartReason.NATURAL, "ref")),
+        ({"last": None}, Start(Mode.FRESH, StartReason.FIRST)),
+        ({"last": Last(None, "ref", ("release",))}, Start(Mode.FRESH, StartReason.CRASH)),
+        ({"last": Last(End.SELF, "ref", ("release",))}, Start(Mode.FRESH, StartReason.ENDED)),
+        ({"last": Last(End.STOPPED, "ref", ("release",))}, Start(Mode.RESUME, StartReason.TOPIC, "ref")),
+        (
+            {"last": Last(End.IDLE, "ref", ("release",), "gone")},
+            Start(Mode.FRESH, StartReason.CANNOT_RESUME, None, "gone"),
+        ),
     ],
 )
 def test_the_table(changes: dict[str, object], start: Start) -> None:
