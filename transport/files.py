@@ -37,9 +37,10 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, data: bytes | str, mode: int = 0o600) -> None:
+def write_atomic(path: Path, data: bytes | str, mode: int = 0o600, *, durable: bool = True) -> None:
     """Replace `path` with `data` so that a reader or a crash sees the old or the new, whole.
 
+    What is made anew before it is read again need not be `durable`: a reader still sees it whole.
     Raises OSError; nothing half-written is left.
     """
     payload = data.encode() if isinstance(data, str) else data
@@ -49,12 +50,14 @@ def write_atomic(path: Path, data: bytes | str, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(payload)
             file.flush()
-            fsync(file.fileno())
+            if durable:
+                fsync(file.fileno())
         replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
 
 
 def read_regular(path: Path, *, follow: bool = True, limit: int | None = None) -> tuple[bytes, os.stat_result]:
@@ -76,14 +79,18 @@ def read_regular(path: Path, *, follow: bool = True, limit: int | None = None) -
         os.close(descriptor)
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, *, mend: bool = False) -> None:
     """Append one line in a single write, so that lines of many processes do not mix.
 
-    Raises OSError, also when the disk took only a part of it.
+    With `mend`, a line that was cut off before is ended first, so that it spoils no other. Raises OSError,
+    also when the disk took only a part of it.
     """
     data = (line + "\n").encode("utf-8", "backslashreplace")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
     try:
+        if mend and (size := os.fstat(descriptor).st_size) and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
         if os.write(descriptor, data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:

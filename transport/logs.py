@@ -9,6 +9,9 @@ from typing import Final
 from transport.clock import Clock, iso
 from transport.files import LockHeld, append_line, locked, replace
 
+MAX_BYTES: Final = 4 << 20
+KEEP: Final = 3
+MOST: Final = 9
 BARE: Final = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
@@ -38,13 +41,14 @@ def logfmt(at: float, event: str, fields: dict[str, object]) -> str:
 class Log:
     """One log file, rotated by size; a write that fails is counted, never raised (I13)."""
 
-    def __init__(self, path: Path, clock: Clock, max_bytes: int = 4 << 20, keep: int = 3) -> None:
+    def __init__(self, path: Path, clock: Clock, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
         self.path = path
         self.failures = 0
         self._clock = clock
         self._max_bytes = max_bytes
         self._keep = keep
         self._mutex = threading.Lock()
+        self._is_unsure = True
 
     def write(self, event: str, **fields: object) -> None:
         """Append one line with the time of now."""
@@ -55,9 +59,11 @@ class Log:
             except OSError:
                 self.failures += 1
             try:
-                append_line(self.path, line)
+                append_line(self.path, line, mend=self._is_unsure)
+                self._is_unsure = False
             except OSError:
                 self.failures += 1
+                self._is_unsure = True
 
     def rotate(self) -> None:
         """Rotate the file if it is full; for a file that others than this object write to."""
@@ -77,6 +83,8 @@ class Log:
                     with suppress(FileNotFoundError):
                         replace(self._rotated(number), self._rotated(number + 1))
                 replace(self.path, self._rotated(1))
+                for number in range(self._keep + 1, MOST + 1):
+                    self._rotated(number).unlink(missing_ok=True)
 
     def _is_full(self, coming: int) -> bool:
         try:
@@ -89,12 +97,12 @@ class Log:
 
 
 class Logs:
-    """The logs of one root."""
+    """The logs of one root, each rotated at `max_bytes`, with `keep` rotated files."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
-        self.lifecycle = Log(directory / "lifecycle.log", clock)
-        self.delivery = Log(directory / "delivery.log", clock)
-        self.exits = Log(directory / "exits.log", clock)
+    def __init__(self, directory: Path, clock: Clock, max_bytes: int = MAX_BYTES, keep: int = KEEP) -> None:
+        self.lifecycle = Log(directory / "lifecycle.log", clock, max_bytes, keep)
+        self.delivery = Log(directory / "delivery.log", clock, max_bytes, keep)
+        self.exits = Log(directory / "exits.log", clock, max_bytes, keep)
 
     @property
     def failures(self) -> int:

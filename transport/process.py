@@ -138,6 +138,12 @@ def start_time(pid: int) -> str | None:
     return started.strip() if started and not state.startswith("Z") else None
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process is certainly stopped (SIGSTOP, a debugger); False also where that cannot be seen."""
+    fields = _stat_fields(pid) if sys.platform.startswith("linux") else None
+    return fields is not None and fields[0] in "Tt"
+
+
 def identify(pid: int) -> ProcessId | None:
     """Return the identity of a living process, None if there is none."""
     started = start_time(pid)

@@ -109,6 +109,11 @@ def profile_path(cwd: Path) -> Path:
     return cwd / DIRECTORY / FILE
 
 
+def removed_path(cwd: Path) -> Path:
+    """Return where the profile of a peer is kept that worked in `cwd` and was removed."""
+    return cwd / DIRECTORY / f"{FILE}.removed"
+
+
 def make_profile(**fields: object) -> Profile:
     """Return a profile of checked fields; raises InvalidInput naming the first bad one."""
     try:

@@ -13,7 +13,8 @@ from transport.clock import Clock, SystemClock
 from transport.errors import PeerwakeError
 from transport.files import read_regular, replace, write_atomic
 from transport.paths import Root
-from transport.profile import Profile, save_profile
+from transport.profile import Profile, removed_path, save_profile
+from transport.relocate import Place, relocate
 from transport.scan import Skipped, resolve, scan
 from transport.settle import DirectoryTaken, NameTaken, default_directory, mend, settle
 from transport.snapshot import RegistryCorrupt, RegistryNewer, RegistryUnusable, Snapshot, decode, snapshot_from
@@ -147,12 +148,26 @@ class Registry:
         with self._writing() as snapshot:
             profile = _known(snapshot, name)
             with suppress(FileNotFoundError, NotADirectoryError):
-                replace(profile.path, profile.path.with_name(f"{profile.path.name}.removed"))
+                replace(profile.path, removed_path(profile.cwd))
             link = self.root.peers / name
             if link.is_symlink():
                 link.unlink()
             self._write(snapshot.replaced(drop=[name]))
             return profile
+
+    def rename(self, before: Place, after: Place) -> Profile:
+        """Give a peer another name, and its directory where that follows; returns the profile as written.
+
+        It may be repeated from any point at which it was cut off, and is taken back by its reverse. Raises
+        NameTaken, DirectoryTaken, DirectoryLost, ProfileUnusable, RegistryUnusable.
+        """
+        with self._writing() as snapshot:
+            own = {before, after}
+            others = {name: known.cwd for name, known in snapshot.peers.items() if Place(name, known.cwd) not in own}
+            _check_free(after, others, {cwd: name for name, cwd in others.items()})
+            saved = relocate(self.root, before, after)
+            self._write(snapshot.replaced(drop=[before.name], put=[saved]))
+            return saved
 
     def default_directory(self, name: str) -> Path:
         """Return where a peer lives that was given no directory."""
@@ -272,7 +287,7 @@ def _known(snapshot: Snapshot, name: str) -> Profile:
     return snapshot.peers[name]
 
 
-def _check_free(profile: Profile, names: Mapping[str, Path], directories: Mapping[Path, str]) -> None:
+def _check_free(profile: Profile | Place, names: Mapping[str, Path], directories: Mapping[Path, str]) -> None:
     name, cwd = profile.name, profile.cwd
     if name in names:
         raise NameTaken("name", f"{name!r} is taken, it lives in {names[name]}; choose another name")

@@ -1,12 +1,13 @@
 """Finding peers by their profiles, below `peers/` and wherever else one is known to live."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from transport.identity import PERSONALITY
 from transport.paths import Root
-from transport.profile import Profile, ProfileUnusable, load_profile
+from transport.profile import Profile, ProfileUnusable, load_profile, profile_path, removed_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Unfit(Exception):
 
 def scan(root: Root, known: Iterable[Profile] = ()) -> Scan:
     """Read the profiles below `peers/` and, for peers not found there, where `known` says they live."""
-    places = {path.name: [path] for path in _entries(root.peers)}
+    places = {path.name: [path] for path in _entries(root.peers) if not _is_left(path)}
     for profile in known:
         places.setdefault(profile.name, []).append(profile.cwd)
     peers: dict[str, Profile] = {}
@@ -76,6 +77,11 @@ def _entries(directory: Path) -> list[Path]:
         return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
     except OSError:
         return []
+
+
+def _is_left(path: Path) -> bool:
+    """Tell whether a directory is what is left of a peer that was removed."""
+    return removed_path(path).is_file() and not os.path.lexists(profile_path(path))
 
 
 def _read(name: str, path: Path) -> Profile:

@@ -22,6 +22,7 @@ class ProblemKind(StrEnum):
     DIFFERS = "differs"
     ENTRY = "entry"
     UNREGISTERED = "unregistered"
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ def test_data_and_name_are_synced_in_this_order(tmp_path: Path, monkeypatch: pyt
         assert steps == ["sync data", "rename", "sync directory"]
 
 
+def test_what_need_not_last_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise AssertionError("it waited for the disk")
+
+    monkeypatch.setattr("transport.files.fsync", refuse)
+    write_atomic(tmp_path / "file", "text", durable=False)
+    assert (tmp_path / "file").read_text() == "text"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     for action in (write_atomic, append_line):
         with pytest.raises(FileNotFoundError):

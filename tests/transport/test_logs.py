@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contract.private_mount import fill, on_a_small_disk
+from transport.logline import fields_of
 from transport.logs import Log, Logs, logfmt, quote
+from transport.paths import Root
 
 WRITER = """
 import sys
 from pathlib import Path
 from transport.clock import SystemClock
 from transport.logs import Log
-log = Log(Path(sys.argv[1]), SystemClock(), max_bytes=2_000, keep=500)
-for number in range(300):
+log = Log(Path(sys.argv[1]), SystemClock(), max_bytes=80_000, keep=9)
+for number in range(1000):
     log.write("tick", writer=sys.argv[2], number=number)
 sys.exit(log.failures)
 """
@@ -91,12 +94,68 @@ def test_rotation_keeps_so_many_files_of_so_many_bytes(tmp_path: Path) -> None:
     assert numbers == list(range(numbers[0], 40))
 
 
-def test_rotation_by_many_processes_loses_no_line(tmp_path: Path) -> None:
+def test_many_processes_through_rotation_lose_and_tear_no_line(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    children = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "abc"]
-    assert [child.wait(30) for child in children] == [0, 0, 0]
-    lines = [line for file in tmp_path.glob("x.log*") for line in file.read_text().splitlines()]
-    assert len(lines) == len(set(lines)) == 900
+    children = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "abcdefgh"]
+    assert [child.wait(60) for child in children] == [0] * 8
+    files = [path, *tmp_path.glob("x.log.*")]
+    assert 5 <= len(files) <= 10
+    lines = [fields_of(line) for file in files for line in file.read_text().splitlines() if line]
+    assert all(set(line) == {"ts", "ev", "writer", "number"} for line in lines)
+    found = sorted((line["writer"], int(line["number"])) for line in lines)
+    assert found == [(writer, number) for writer in "abcdefgh" for number in range(1000)]
+
+
+def test_fewer_files_than_before_are_kept(tmp_path: Path) -> None:
+    for keep in (9, 2):
+        log = Log(tmp_path / "x.log", StillClock(), max_bytes=100, keep=keep)
+        for number in range(30):
+            log.write("tick", n=number)
+    names = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
+    assert names == ["x.log", "x.log.1", "x.log.2"]
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text('ts=2026-11-18T00:04:46.250+00:00 ev=torn reason="half')
+    Log(path, StillClock()).write("whole", reason='"')
+    torn, whole = path.read_text().splitlines()
+    assert fields_of(torn)["ev"] == "torn"
+    assert fields_of(whole) == {"ts": "2026-11-18T00:04:46.250+00:00", "ev": "whole", "reason": '"'}
+
+
+def test_a_full_disk_tears_nothing_and_is_counted(root: Root) -> None:
+    log = Log(root.logs / "x.log", StillClock(), max_bytes=1 << 20)
+
+    def on_the_disk() -> None:
+        log.write("before")
+        fill(root.logs / "ballast")
+        for number in range(200):
+            log.write("full", n=number, padding="x" * 100)
+        assert log.failures > 0
+        (root.logs / "ballast").unlink()
+        log.write("after")
+        lines = [fields_of(line) for line in log.path.read_text().splitlines()]
+        torn = [line for line in lines if set(line) != {"ts", "ev"} and "padding" not in line]
+        assert len(torn) <= 1
+        lines = [line for line in lines if line not in torn]
+        assert [line["ev"] for line in lines if line.get("ev") != "full"] == ["before", "after"]
+        assert all(line["ts"] == "2026-11-18T00:04:46.250+00:00" for line in lines)
+
+    on_a_small_disk(root.logs, 1, on_the_disk)
+
+
+def test_a_read_only_directory_is_counted(root: Root) -> None:
+    log = Log(root.logs / "x.log", StillClock(), max_bytes=10)
+
+    def on_the_disk() -> None:
+        log.write("before")
+        subprocess.run(["mount", "-o", "remount,ro", str(root.logs)], check=True, timeout=20)
+        log.write("while")
+        assert log.failures == 2  # neither rotated nor written
+        assert log.path.read_text().count("\n") == 1
+
+    on_a_small_disk(root.logs, 1, on_the_disk)
 
 
 def test_threads_share_a_log(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from transport.errors import InvalidInput
 from transport.paths import Root
 from transport.profile import CorruptProfile, NewerProfile, Profile, load_profile, profile_path, save_profile
 from transport.registry import NotRegistered, Registry, RegistryBusy, RegistryUnwritable
+from transport.relocate import Place
 from transport.settle import DirectoryTaken, NameTaken
 from transport.snapshot import RegistryCorrupt, RegistryNewer
 
@@ -429,3 +430,40 @@ def test_adding_is_all_or_nothing(root: Root, registry: Registry) -> None:
     with pytest.raises(InvalidInput, match="real path"):
         registry.add(alice.model_copy(update={"name": "dave", "cwd": root.home / "missing"}))
     assert sorted(os.listdir(root.peers)) == ["alice", "bob", "carol"]
+
+
+def test_a_renamed_peer_is_found_under_its_new_name_only(root: Root, registry: Registry) -> None:
+    alice = peer(registry, "alice")
+    peer(registry, "bob")
+    before, after = Place("alice", alice.cwd), Place("alicia", root.peers / "alicia")
+    renamed = registry.rename(before, after)
+    assert registry.rename(before, after) == renamed
+    assert registry.names() == Registry(root).names() == ("alicia", "bob")
+    assert registry.nearest("alice") == ("alicia",)
+    assert registry.verify() == ()
+    registry.rename(after, before)
+    assert registry.get("alice") == alice
+    assert registry.verify() == ()
+
+
+def test_a_rename_takes_nobodys_name_or_directory(root: Root, registry: Registry) -> None:
+    alice, bob = peer(registry, "alice"), peer(registry, "bob")
+    for taken in (Place("bob", root.peers / "carol"), Place("carol", bob.cwd)):
+        with pytest.raises((NameTaken, DirectoryTaken)):
+            registry.rename(Place("alice", alice.cwd), taken)
+    assert (registry.get("alice"), registry.get("bob")) == (alice, bob)
+    assert registry.verify() == ()
+
+
+def test_what_is_left_of_a_removed_peer_is_no_problem_and_comes_back_only_when_made_again(
+    root: Root, registry: Registry
+) -> None:
+    alice = peer(registry, "alice")
+    peer(registry, "bob")
+    registry.remove("alice")
+    assert registry.verify() == ()
+    assert registry.rebuild().skipped == ()
+    assert registry.names() == ("bob",)
+    root.registry.unlink()
+    assert Registry(root).names() == ("bob",)
+    assert peer(registry, "alice").cwd == alice.cwd

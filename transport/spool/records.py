@@ -75,7 +75,10 @@ class Buried:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """The queue of one identity; `hold` is why its head was last put back, times are wall seconds."""
+    """The queue of one identity; `hold` is why its head was last put back, times are wall seconds.
+
+    `not_before` is the time from which a waiting head can be handed out.
+    """
 
     depth: int
     in_flight: str | None
@@ -83,6 +86,32 @@ class QueueView:
     last_receipt_at: float | None
     dead: int
     hold: str | None
+    not_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Dead letters of some recipients (None: of all) that were given up at wall time `until` or before."""
+
+    recipients: tuple[Identity, ...] | None
+    until: float
+
+
+class Letter(NamedTuple):
+    """A dead or waiting message that an operator did something about; `reason` is why it stood there."""
+
+    message_id: str
+    sender: Identity
+    recipient: Identity
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What was done, in the order of acceptance, and what was refused with why."""
+
+    done: tuple[Letter, ...]
+    refused: tuple[tuple[str, SpoolError], ...] = ()
 
 
 class Event(NamedTuple):
@@ -117,6 +146,10 @@ MESSAGE: Final = (
 )
 MESSAGE_WIDTH: Final = 13
 FROM: Final = "FROM messages AS m JOIN bodies AS b USING (seq)"
+RECORD: Final = f"""
+    SELECT {MESSAGE}, m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_before, m.reason,
+        m.settled_at, m.seq {FROM}
+"""
 
 
 def to_message(row: Row) -> Message:
@@ -135,6 +168,23 @@ def to_message(row: Row) -> Message:
         accepted_at=row[10],
         kind=Kind(row[11]),
         removed_controls=row[12],
+    )
+
+
+def to_record(row: Row, events: tuple[Event, ...] = ()) -> Record:
+    """Return the record of a row with the columns of `RECORD`."""
+    state, stage, attempts, fence, leased_at, not_before, reason, settled_at, _ = row[MESSAGE_WIDTH:]
+    return Record(
+        message=to_message(row),
+        state=to_state(state),
+        stage=Stage(stage) if stage else None,
+        attempts=attempts,
+        fence=fence,
+        leased_at=leased_at,
+        not_before=not_before,
+        reason=reason,
+        settled_at=settled_at,
+        events=events,
     )
 
 

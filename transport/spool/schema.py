@@ -91,7 +91,18 @@ FIRST: Final[Step] = (
     """,
 )
 
-STEPS: Final[Sequence[Step]] = (FIRST,)
+# When a task was last typed, and who has sent what since: asked for each task, however many wait behind it.
+SECOND: Final[Step] = (
+    "ALTER TABLE messages ADD COLUMN handed_at REAL",
+    """
+    UPDATE messages SET handed_at = (
+        SELECT last_at FROM events WHERE events.seq = messages.seq AND events.event = 'pasting'
+    ) WHERE state IN ('queued', 'leased')
+    """,
+    "CREATE INDEX sent ON messages (sender, seq)",
+)
+
+STEPS: Final[Sequence[Step]] = (FIRST, SECOND)
 
 
 def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool = False) -> sqlite3.Connection:

@@ -62,7 +62,11 @@ def lease(db: sqlite3.Connection, recipient: Identity, fence: str, now: float) -
 def stage(db: sqlite3.Connection, message_id: str, reached: Stage, now: float, fence: str | None = None) -> None:
     """Write how far the hand-over of a leased message went; raises MessageUnknown, LeaseLost."""
     seq, _ = _leased(db, message_id, fence)
-    db.execute("UPDATE messages SET stage = ? WHERE seq = ?", (reached.value, seq))
+    handed_at = now if reached is Stage.PASTING else None
+    db.execute(
+        "UPDATE messages SET stage = ?, handed_at = coalesce(?, handed_at) WHERE seq = ?",
+        (reached.value, handed_at, seq),
+    )
     note(db, seq, reached.value, "", now)
 
 
@@ -112,7 +116,8 @@ def release(
 def bury(db: sqlite3.Connection, message_id: str, reason: str, now: float, fence: str | None = None) -> Buried:
     """Give a message up and queue the notice to its sender in the same transaction.
 
-    No notice follows a notice, nor a message of the operator or of peerwake itself.
+    No notice follows a notice, a message of the operator or of peerwake itself, or one that was
+    given up before: each message causes one notice at most.
     Raises MessageUnknown, LeaseLost, MessageSettled.
     """
     seq, state = _standing(db, message_id)
@@ -156,7 +161,7 @@ def retry(db: sqlite3.Connection, message_id: str, now: float) -> None:
     (tail,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
     db.execute(
         "UPDATE messages SET seq = ?, state = 'queued', attempts = 0, fence = NULL, leased_at = NULL,"
-        " not_before = 0, reason = NULL, settled_at = NULL, queued_at = ? WHERE seq = ?",
+        " not_before = 0, reason = NULL, settled_at = NULL, handed_at = NULL, queued_at = ? WHERE seq = ?",
         (tail, now, seq),
     )
     db.execute("UPDATE bodies SET seq = ? WHERE seq = ?", (tail, seq))
@@ -167,7 +172,7 @@ def retry(db: sqlite3.Connection, message_id: str, now: float) -> None:
 def drop(db: sqlite3.Connection, message_id: str, now: float) -> Buried:
     """Remove a dead letter or a waiting message for good; its history stays until it is purged.
 
-    The sender of a dead letter knows already; the sender of a waiting message gets its notice.
+    A sender that was told once that its message is dead knows; that of another gets its notice.
     Raises MessageUnknown, MessageSettled.
     """
     seq, state = _standing(db, message_id)
@@ -175,7 +180,10 @@ def drop(db: sqlite3.Connection, message_id: str, now: float) -> Buried:
         case MessageState.QUEUED | MessageState.DEAD:
             return _give_up(db, seq, "an operator dropped it", now, DROPPED)
         case MessageState.LEASED:
-            raise MessageSettled(f"{message_id} is being delivered; wait until it is back in the queue, then repeat")
+            raise MessageSettled(
+                f"{message_id} is being delivered or worked on; wait until it is settled,"
+                " or stop its recipient first, which puts it back into the queue"
+            )
         case _:
             raise MessageSettled(f"{message_id} is {state} already; there is nothing to drop")
 
@@ -186,12 +194,11 @@ def note(db: sqlite3.Connection, seq: int, event: str, detail: str, at: float) -
 
 
 def _give_up(db: sqlite3.Connection, seq: int, reason: str, now: float, state: str) -> Buried:
-    row = db.execute(f"SELECT {MESSAGE}, m.state {FROM} WHERE m.seq = ?", (seq,)).fetchone()
-    message, was_dead = to_message(row), row[MESSAGE_WIDTH] == MessageState.DEAD
+    message = to_message(db.execute(f"SELECT {MESSAGE} {FROM} WHERE m.seq = ?", (seq,)).fetchone())
+    was_told = db.execute("SELECT 1 FROM events WHERE seq = ? AND event = 'dead' LIMIT 1", (seq,)).fetchone()
     db.execute(_SETTLE, (state, reason, now, seq))
     note(db, seq, state, reason, now)
-    due = message.kind is Kind.MESSAGE and message.sender not in (OPERATOR, SYSTEM) and not was_dead
-    if not due:
+    if was_told or message.kind is Kind.NOTICE or message.sender in (OPERATOR, SYSTEM):
         return Buried(message, reason, None)
     text = _dropped_text(message) if state == DROPPED else notice_text(message.id, message.recipient, reason)
     notice = _notice(message, text, now)

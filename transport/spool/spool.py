@@ -1,13 +1,14 @@
 """The spool of a server: asynchronous, off the event loop, with one fsync for all who wait."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from transport.identity import Identity
 from transport.message import Message
-from transport.spool import accept, settle, upkeep, views
-from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
+from transport.spool import accept, letters, notices, settle, upkeep, views
+from transport.spool.records import Accepted, Buried, Handled, Lease, Letter, QueueView, Record, Which
 from transport.spool.trace import Trace
 from transport.spool.writer import Reader, Writer
 from transport.vocabulary import Stage
@@ -100,6 +101,10 @@ class Spool:
         """Bury every message that has been waiting for more than `ttl` seconds."""
         return await self._writer.submit(settle.expire, now, ttl)
 
+    async def tell_waiting(self, recipient: Identity, reason: str, now: float) -> list[Message]:
+        """Queue one notice for each sender with messages waiting for `recipient`; returns them."""
+        return await self._writer.submit(notices.tell_waiting, recipient, reason, now)
+
     async def retry(self, message_id: str, now: float) -> None:
         """Put a dead letter to the tail of its queue with fresh attempts; raises MessageUnknown, MessageSettled."""
         await self._writer.submit(settle.retry, message_id, now)
@@ -108,16 +113,47 @@ class Spool:
         """Remove a dead letter or a waiting message for good; raises MessageUnknown, MessageSettled."""
         return await self._writer.submit(settle.drop, message_id, now)
 
-    async def rename(self, old: Identity, new: Identity, now: float) -> int:
-        """Move what waits or is dead to another identity; returns how many; raises MessageSettled."""
-        return await self._writer.submit(upkeep.rename, old, new, now)
+    async def retry_these(self, message_ids: Sequence[str], now: float) -> Handled:
+        """Queue dead letters again, in the order of their acceptance; what is not dead is refused."""
+        return await self._writer.submit(letters.retry_these, message_ids, now)
+
+    async def drop_these(self, message_ids: Sequence[str], now: float) -> Handled:
+        """Remove dead letters and waiting messages for good; what is being delivered or settled is refused."""
+        return await self._writer.submit(letters.drop_these, message_ids, now)
+
+    async def retry_all(self, which: Which, now: float) -> Handled:
+        """Queue all these dead letters again, in the order of their acceptance."""
+        return await self._in_batches(letters.retry_some, which, now)
+
+    async def drop_all(self, which: Which, now: float) -> Handled:
+        """Remove all these dead letters for good."""
+        return await self._in_batches(letters.drop_some, which, now)
+
+    async def _in_batches(self, some: letters.Some, which: Which, now: float) -> Handled:
+        """Do it to a batch at a time, so that other writers need not wait for all of them."""
+        done: list[Letter] = []
+        while batch := await self._writer.submit(some, which, now):
+            done += batch
+        return Handled(tuple(done))
+
+    async def rename(self, old: str, new: str, now: float, moved: tuple[str, str] | None = None) -> int:
+        """Move what waits for a peer or is dead to another name; returns how many.
+
+        `moved` is the peer's directory before and after, for attached files. Raises MessageSettled.
+        """
+        return await self._writer.submit(upkeep.rename, old, new, now, moved)
+
+    async def bury_all(self, name: str, reason: str, now: float) -> list[Buried]:
+        """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
+        return await self._writer.submit(upkeep.bury_all, name, reason, now)
 
     async def purge(self, older_than: float, now: float) -> int:
-        """Delete messages consumed or dropped before wall time `older_than`; returns how many."""
-        total = 0
-        while count := await self._writer.submit(upkeep.purge, older_than, now):
-            total += count
-        return total
+        """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""
+        return await self._writer.submit(upkeep.purge, older_than, now)
+
+    async def purgeable(self, older_than: float, now: float) -> list[tuple[str, Identity]]:
+        """Return the ids and recipients of the messages that `purge` would delete now."""
+        return await self._reader.submit(upkeep.purgeable, older_than, now)
 
     async def leased(self, recipient: Identity) -> Lease | None:
         """Return the lease of a recipient."""
@@ -139,6 +175,10 @@ class Spool:
         """Return the queue of one identity at wall time `now`."""
         return await self._reader.submit(views.queue, recipient, now)
 
+    async def queues(self, now: float) -> dict[Identity, QueueView]:
+        """Return every queue with messages or dead letters, as they stand at one moment."""
+        return await self._reader.submit(views.queues, now)
+
     async def next_due(self, recipient: Identity) -> float | None:
         """Return the wall time from which the head can be leased; None when there is none or it is leased."""
         return await self._reader.submit(views.next_due, recipient)
@@ -155,9 +195,17 @@ class Spool:
         """Return the newest dead letters of a recipient, or of all, without their history."""
         return await self._reader.submit(views.dead, recipient, limit)
 
+    async def letters(self, which: Which, limit: int) -> tuple[list[Record], int]:
+        """Return the newest of some dead letters without their history, and how many there are in all."""
+        return await self._reader.submit(letters.listed, which, limit)
+
     async def sent_since(self, message_id: str) -> bool:
         """Return whether the recipient of a message has sent any since this one was last handed over."""
         return await self._reader.submit(views.sent_since, message_id)
+
+    async def replied_since(self, message_id: str) -> bool:
+        """Return whether one of these is a reply to it, or went to its sender in whatever runtime."""
+        return await self._reader.submit(views.replied_since, message_id)
 
     async def changed_elsewhere(self) -> bool:
         """Return whether another process has written since the last time this was asked."""

@@ -1,7 +1,7 @@
 """The spool for any process, one thread at a time, blocking: each call is one transaction on disk."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -9,9 +9,9 @@ from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from transport.identity import Identity
 from transport.message import Message
-from transport.spool import accept, settle, upkeep, views
+from transport.spool import accept, letters, notices, settle, upkeep, views
 from transport.spool.faults import SpoolFailed, SpoolUncertain, translated
-from transport.spool.records import Accepted, Buried, Lease, QueueView, Record
+from transport.spool.records import Accepted, Buried, Handled, Lease, Letter, QueueView, Record, Which
 from transport.spool.schema import STEPS, open_database
 from transport.spool.turnstile import Turnstile
 from transport.vocabulary import Stage
@@ -115,16 +115,50 @@ class SpoolStore:
         """Remove a dead letter or a waiting message for good; raises MessageUnknown, MessageSettled."""
         return self.write(settle.drop, message_id, now)
 
-    def rename(self, old: Identity, new: Identity, now: float) -> int:
-        """Move what waits or is dead to another identity; returns how many; raises MessageSettled."""
-        return self.write(upkeep.rename, old, new, now)
+    def retry_these(self, message_ids: Sequence[str], now: float) -> Handled:
+        """Queue dead letters again, in the order of their acceptance; what is not dead is refused."""
+        return self.write(letters.retry_these, message_ids, now)
+
+    def drop_these(self, message_ids: Sequence[str], now: float) -> Handled:
+        """Remove dead letters and waiting messages for good; what is being delivered or settled is refused."""
+        return self.write(letters.drop_these, message_ids, now)
+
+    def retry_all(self, which: Which, now: float) -> Handled:
+        """Queue all these dead letters again, in the order of their acceptance."""
+        return self._in_batches(letters.retry_some, which, now)
+
+    def drop_all(self, which: Which, now: float) -> Handled:
+        """Remove all these dead letters for good."""
+        return self._in_batches(letters.drop_some, which, now)
+
+    def _in_batches(self, some: letters.Some, which: Which, now: float) -> Handled:
+        done: list[Letter] = []
+        while batch := self.write(some, which, now):
+            done += batch
+        return Handled(tuple(done))
+
+    def rename(self, old: str, new: str, now: float, moved: tuple[str, str] | None = None) -> int:
+        """Move what waits for a peer or is dead to another name; returns how many.
+
+        `moved` is the peer's directory before and after, for attached files. Raises MessageSettled.
+        """
+        return self.write(upkeep.rename, old, new, now, moved)
+
+    def bury_all(self, name: str, reason: str, now: float) -> list[Buried]:
+        """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
+        return self.write(upkeep.bury_all, name, reason, now)
 
     def purge(self, older_than: float, now: float) -> int:
-        """Delete messages consumed or dropped before wall time `older_than`; returns how many."""
-        total = 0
-        while count := self.write(upkeep.purge, older_than, now):
-            total += count
-        return total
+        """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""
+        return self.write(upkeep.purge, older_than, now)
+
+    def purgeable(self, older_than: float, now: float) -> list[tuple[str, Identity]]:
+        """Return the ids and recipients of the messages that `purge` would delete now."""
+        return self.read(upkeep.purgeable, older_than, now)
+
+    def tell_waiting(self, recipient: Identity, reason: str, now: float) -> list[Message]:
+        """Queue one notice for each sender with messages waiting for `recipient`; returns them."""
+        return self.write(notices.tell_waiting, recipient, reason, now)
 
     def leased(self, recipient: Identity) -> Lease | None:
         """Return the lease of a recipient."""
@@ -146,9 +180,17 @@ class SpoolStore:
         """Return the queue of one identity at wall time `now`."""
         return self.read(views.queue, recipient, now)
 
+    def queues(self, now: float) -> dict[Identity, QueueView]:
+        """Return every queue with messages or dead letters, as they stand at one moment."""
+        return self.read(views.queues, now)
+
     def next_due(self, recipient: Identity) -> float | None:
         """Return the wall time from which the head can be leased; None when there is none or it is leased."""
         return self.read(views.next_due, recipient)
+
+    def head_topic(self, recipient: Identity) -> str | None:
+        """Return the topic of the first message that is not settled, None when it has none."""
+        return self.read(views.head_topic, recipient)
 
     def message(self, message_id: str) -> Record | None:
         """Return everything known of a message with its history, None when no message has this id."""
@@ -158,9 +200,17 @@ class SpoolStore:
         """Return the newest dead letters of a recipient, or of all, without their history."""
         return self.read(views.dead, recipient, limit)
 
+    def letters(self, which: Which, limit: int) -> tuple[list[Record], int]:
+        """Return the newest of some dead letters without their history, and how many there are in all."""
+        return self.read(letters.listed, which, limit)
+
     def sent_since(self, message_id: str) -> bool:
         """Return whether the recipient of a message has sent any since this one was last handed over."""
         return self.read(views.sent_since, message_id)
+
+    def replied_since(self, message_id: str) -> bool:
+        """Return whether one of these is a reply to it, or went to its sender in whatever runtime."""
+        return self.read(views.replied_since, message_id)
 
     def changed_elsewhere(self) -> bool:
         """Return whether another process (or connection) has written since the last time this was asked."""

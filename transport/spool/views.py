@@ -9,6 +9,7 @@ from transport.spool.records import (
     FROM,
     MESSAGE,
     MESSAGE_WIDTH,
+    RECORD,
     Event,
     Lease,
     QueueView,
@@ -16,26 +17,26 @@ from transport.spool.records import (
     Row,
     to_identity,
     to_message,
-    to_state,
+    to_record,
 )
 from transport.vocabulary import MessageState, Stage
 
 _LEASE: Final = f"SELECT {MESSAGE}, m.stage, m.attempts, m.fence, m.leased_at {FROM} WHERE m.state = 'leased'"
-_RECORD: Final = f"""
-    SELECT {MESSAGE}, m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_before, m.reason,
-        m.settled_at, m.seq {FROM}
+_SENT: Final = """
+    SELECT 1 FROM messages AS task CROSS JOIN messages AS sent
+    ON sent.sender = task.recipient AND sent.seq > task.seq AND sent.accepted_at >= task.handed_at
+    WHERE task.id = ?
 """
-_SENT_SINCE: Final = """
-    SELECT EXISTS (
-        SELECT 1 FROM messages AS task JOIN events USING (seq)
-        JOIN messages AS sent ON sent.seq > task.seq AND sent.sender = task.recipient
-        WHERE task.id = ? AND events.event = 'pasting' AND sent.accepted_at >= events.last_at
-    )
+_REPLIED: Final = f"""{_SENT}
+    AND (sent.reply_to = task.id
+        OR substr(sent.recipient, instr(sent.recipient, '-')) = substr(task.sender, instr(task.sender, '-')))
 """
 _HEAD: Final = """
     SELECT id, queued_at, not_before, state, reason FROM messages
     WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
 """
+_COUNTS: Final = "SELECT recipient, depth, dead, last_receipt_at FROM queues"
+_IN_FLIGHT: Final = "SELECT id FROM messages WHERE recipient = ? AND state = 'leased'"
 _HEAD_TOPIC: Final = """
     SELECT topic FROM messages WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
 """
@@ -67,18 +68,28 @@ def depth(db: sqlite3.Connection, recipient: Identity) -> int:
 
 def queue(db: sqlite3.Connection, recipient: Identity, now: float) -> QueueView:
     """Return the queue of one identity at wall time `now`."""
-    name = str(recipient)
-    counts = db.execute("SELECT depth, dead, last_receipt_at FROM queues WHERE recipient = ?", (name,)).fetchone()
-    if counts is None:
-        return QueueView(0, None, None, None, 0, None)
-    head = db.execute(_HEAD, (name,)).fetchone()
+    row = db.execute(f"{_COUNTS} WHERE recipient = ?", (str(recipient),)).fetchone()
+    return _view(db, row, now) if row else QueueView(0, None, None, None, 0, None)
+
+
+def queues(db: sqlite3.Connection, now: float) -> dict[Identity, QueueView]:
+    """Return every queue with messages or dead letters, as they stand at one moment."""
+    rows = db.execute(f"{_COUNTS} WHERE depth > 0 OR dead > 0 ORDER BY recipient").fetchall()
+    return {to_identity(row[0]): _view(db, row, now) for row in rows}
+
+
+def _view(db: sqlite3.Connection, counts: Row, now: float) -> QueueView:
+    recipient, depth, dead, last_receipt_at = counts
+    head = db.execute(_HEAD, (recipient,)).fetchone() if depth else None
+    lease = db.execute(_IN_FLIGHT, (recipient,)).fetchone() if depth else None
     return QueueView(
-        depth=counts[0],
-        in_flight=head[0] if head and head[3] == MessageState.LEASED else None,
+        depth=depth,
+        in_flight=lease[0] if lease else None,
         head_age_seconds=max(now - head[1], 0.0) if head else None,
-        last_receipt_at=counts[2],
-        dead=counts[1],
+        last_receipt_at=last_receipt_at,
+        dead=dead,
         hold=head[4] if head else None,
+        not_before=head[2] if head and not lease else None,
     )
 
 
@@ -96,20 +107,25 @@ def head_topic(db: sqlite3.Connection, recipient: Identity) -> str | None:
 
 def message(db: sqlite3.Connection, message_id: str) -> Record | None:
     """Return everything known of a message with its history, None when no message has this id."""
-    row = db.execute(f"{_RECORD} WHERE m.id = ?", (message_id,)).fetchone()
-    return _to_record(row, _events(db, row)) if row else None
+    row = db.execute(f"{RECORD} WHERE m.id = ?", (message_id,)).fetchone()
+    return to_record(row, _events(db, row)) if row else None
 
 
 def dead(db: sqlite3.Connection, recipient: Identity | None, limit: int) -> list[Record]:
     """Return the newest dead letters of a recipient, or of all, without their history."""
     where, values = ("", ()) if recipient is None else ("AND m.recipient = ?", (str(recipient),))
-    rows = db.execute(f"{_RECORD} WHERE m.state = 'dead' {where} ORDER BY m.seq DESC LIMIT ?", (*values, limit))
-    return [_to_record(row) for row in rows]
+    rows = db.execute(f"{RECORD} WHERE m.state = 'dead' {where} ORDER BY m.seq DESC LIMIT ?", (*values, limit))
+    return [to_record(row) for row in rows]
 
 
 def sent_since(db: sqlite3.Connection, message_id: str) -> bool:
     """Return whether the recipient of a message has sent any since this one was last handed over."""
-    return bool(db.execute(_SENT_SINCE, (message_id,)).fetchone()[0])
+    return db.execute(f"{_SENT} LIMIT 1", (message_id,)).fetchone() is not None
+
+
+def replied_since(db: sqlite3.Connection, message_id: str) -> bool:
+    """Return whether one of these is a reply to it, or went to its sender in whatever runtime."""
+    return db.execute(f"{_REPLIED} LIMIT 1", (message_id,)).fetchone() is not None
 
 
 def data_version(db: sqlite3.Connection) -> int:
@@ -130,19 +146,3 @@ def _repeated(detail: str, times: int, last_at: float) -> str:
 def _to_lease(row: Row) -> Lease:
     stage, attempts, fence, leased_at = row[MESSAGE_WIDTH:]
     return Lease(to_message(row), Stage(stage), attempts, fence, leased_at)
-
-
-def _to_record(row: Row, events: tuple[Event, ...] = ()) -> Record:
-    state, stage, attempts, fence, leased_at, not_before, reason, settled_at, _ = row[MESSAGE_WIDTH:]
-    return Record(
-        message=to_message(row),
-        state=to_state(state),
-        stage=Stage(stage) if stage else None,
-        attempts=attempts,
-        fence=fence,
-        leased_at=leased_at,
-        not_before=not_before,
-        reason=reason,
-        settled_at=settled_at,
-        events=events,
-    )

@@ -128,24 +128,15 @@ def _without_shell(argv: Sequence[str]) -> list[str]:
 
 
 def _died_hook() -> str:
-    """Run the exit script with `ts`, `status`, `signal` and `server` set, then end the server by tmux itself."""
-    facts = f"ts=#{{T:{STAMP_OPTION}}} status=#{{pane_dead_status}} signal=#{{pane_dead_signal}} server=#{{pid}}"
+    """Run the exit script (see `exit_script`) with its facts set, then end the server by tmux itself."""
+    facts = f"ts=#{{T:{STAMP_OPTION}}} status=#{{pane_dead_status}} signal=#{{pane_dead_signal}}"
+    facts += " server=#{pid} pane=#{pane_pid}"
     script = f"{facts}; #{{{EXIT_OPTION}}}"
     return f"{line('run-shell', script)} ; kill-server"
 
 
-def exit_script(log: Path, identity: str, watches: Path | None = None) -> str:
-    """A script of shell builtins that appends one logfmt line about the dead pane to `log`.
-
-    Once it is written, the watch file of this server in `watches` is emptied: its end is accounted for.
-    """
-    layout = "ts=%s ev=session-exit identity=%s dead_status=%s dead_signal=%s\\n"
-    values = f'"$ts" {shlex.quote(identity)} "$status" "$signal"'
-    write = f"umask 077; printf '{layout}' {values} >>{shlex.quote(str(log))}"
-    if watches is None:
-        return write
-    place = shlex.quote(str(watches))
-    return f"{write} && [ -d {place} ] && : >{place}/{shlex.quote(identity)}.$server"
+def hello() -> list[str]:
+    return ["display-message", "-p", "hello"]
 
 
 def kill_server() -> list[str]:
@@ -161,6 +152,27 @@ def attach_control(tmux: str, socket: Path, session: str) -> list[str]:
 def attach_terminal(tmux: str, socket: Path, session: str) -> list[str]:
     """A person's terminal on the session."""
     return [tmux, "-u", "-N", "-S", str(socket), "attach-session", "-t", f"={session}"]
+
+
+def watch_terminal(tmux: str, socket: Path, session: str, viewer: str) -> list[str]:
+    """A terminal that only looks: a session grouped with the agent's own, which goes with its client.
+
+    Its client can neither type nor resize. The agent's session ends its server as before, although its
+    window would live on in the viewer's.
+    """
+    ended = line("if-shell", "-F", f"#{{==:#{{hook_session_name}},{session}}}", "kill-server")
+    target = f"={viewer}:"
+    steps = [
+        ["has-session", "-t", f"={session}"],
+        ["set-hook", "-g", "session-closed", ended],
+        ["new-session", "-t", f"={session}", "-s", viewer, "-f", "read-only,ignore-size"],
+        ["set-option", "-t", target, "destroy-unattached", "on"],
+        ["set-option", "-t", target, "status-left-length", "200"],
+        ["set-option", "-t", target, "status-left", f"watching {session}, read-only (Ctrl-B d leaves) "],
+        ["set-option", "-t", target, "status-right", ""],
+        ["set-option", "-t", target, "status", "on"],
+    ]
+    return client(tmux, socket, *steps)
 
 
 def quote(word: str) -> str:
@@ -193,6 +205,11 @@ def facts(pane: str) -> str:
 
 def clients() -> str:
     return line("list-clients", "-F", CLIENTS_FORMAT)
+
+
+def last_output(pane: str) -> str:
+    """When the pane's window last had output, in wall seconds; attaching and looking are none."""
+    return line("display-message", "-p", "-t", pane, "#{window_activity}")
 
 
 def set_buffer(name: str, text: str) -> str:

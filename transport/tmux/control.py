@@ -12,12 +12,13 @@ import anyio.to_thread
 
 from transport.clock import Clock
 from transport.errors import PeerwakeError
-from transport.process import ProcessId, start_piped
+from transport.process import DeadlinePassed, ProcessId, is_stopped, run, start_piped
 from transport.tmux import commands
 from transport.tmux.lock import acquire, note
 from transport.tmux.parser import Block, Exit, Garbled, Parser
 
 DEADLINE: Final = 5.0
+HELLO_SECONDS: Final = 1.0
 DEATH_SECONDS: Final = 0.2
 CHUNK: Final = 1 << 16
 CLIENT_ENV: Final = {"PATH": os.defpath, "TERM": "dumb"}
@@ -70,6 +71,7 @@ class ControlClient:
         self._child: subprocess.Popen[bytes] | None = None
         self._parser = Parser()
         self._farewell = ""
+        self._is_unanswered = False
 
     @property
     def is_open(self) -> bool:
@@ -126,10 +128,12 @@ class ControlClient:
     async def _open(self) -> None:
         if not self.server.is_alive():
             raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) is dead")
+        await self._check_responsive()
         if self._lock_path is not None and self._lock_fd is None:
             self._lock_fd = await acquire(self._lock_path)
         inherit = () if self._lock_fd is None else (self._lock_fd,)
         argv = commands.attach_control(self._tmux, self.socket, self.session)
+        self._is_unanswered = True
         self._parser = Parser()
         self._farewell = ""
         with anyio.CancelScope(shield=True):
@@ -143,6 +147,24 @@ class ControlClient:
         # Commands sent earlier might run before the attach, or in spite of its failure.
         while not await self._read():
             pass
+        self._is_unanswered = False
+
+    async def _check_responsive(self) -> None:
+        """Raise TmuxUnknown for a server that hangs, before anything is attached to it.
+
+        tmux 3.3a crashes when it goes on after three control clients were killed in their attach; plain
+        clients do it no harm.
+        """
+        pid = self.server.pid
+        if is_stopped(pid):
+            raise TmuxUnknown(f"the tmux server of {self.session} is stopped; it goes on with: kill -CONT {pid}")
+        if not self._is_unanswered:
+            return
+        argv = commands.client(self._tmux, self.socket, commands.hello())
+        try:
+            await anyio.to_thread.run_sync(lambda: run(argv, deadline=HELLO_SECONDS, env=CLIENT_ENV))
+        except DeadlinePassed as error:
+            raise TmuxUnknown(f"the tmux server of {self.session} (pid {pid}) still gives no answer") from error
 
     async def _ask(self, lines: Sequence[str]) -> list[Block]:
         token = "end" + secrets.token_hex(6)

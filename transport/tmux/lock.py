@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from transport.files import LockHeld
 from transport.process import ProcessId, identify, terminate
+from transport.tmux.orphans import clients_holding
 
 TRIES: Final = 40
 PAUSE_SECONDS: Final = 0.005
@@ -21,16 +23,18 @@ async def acquire(path: Path) -> int:
     """Take the lock and return its descriptor, which keeps it; raises LockHeld while its owner lives.
 
     A control client whose owner was killed may stay for ever: tmux does not end one that it cannot
-    write to. The lock file names it, and it is ended here.
+    write to. The lock file names it, and it is ended here; if its owner was killed before it could
+    write that down, it is found by the lock file that it has open.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         for _ in range(TRIES):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _write(descriptor, {"owner": os.getpid()})
                 return descriptor
             except BlockingIOError:
-                _end_orphan(path, descriptor)
+                await _end_orphan(path, descriptor)
             await anyio.sleep(PAUSE_SECONDS)
         raise LockHeld(f"{path} is held although its owner is dead; its control client does not end")
     except BaseException:
@@ -40,21 +44,29 @@ async def acquire(path: Path) -> int:
 
 def note(descriptor: int, client: int) -> None:
     """Write down who holds the lock: this process and its control client."""
-    pids = {"owner": os.getpid(), "client": client}
+    _write(descriptor, {"owner": os.getpid(), "client": client})
+
+
+def _write(descriptor: int, pids: dict[str, int]) -> None:
     found = {name: identify(pid) for name, pid in pids.items()}
     known = {name: [process.pid, process.started] for name, process in found.items() if process is not None}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(known).encode(), 0)
 
 
-def _end_orphan(path: Path, descriptor: int) -> None:
+async def _end_orphan(path: Path, descriptor: int) -> None:
+    """End the control client of a dead owner; raises LockHeld if the owner lives or is not known."""
+    said = os.pread(descriptor, NOTE_BYTES, 0)
     try:
-        known = json.loads(os.pread(descriptor, NOTE_BYTES, 0) or b"{}")
-        owner, client = ProcessId(*known["owner"]), ProcessId(*known["client"])
-    except (ValueError, KeyError, TypeError):
-        owner, client = None, None
-    if owner is None or client is None:
-        raise LockHeld(f"{path} is held by another process")
+        known = json.loads(said or b"{}")
+        owner = ProcessId(*known["owner"])
+        client = ProcessId(*known["client"]) if "client" in known else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise LockHeld(f"{path} is held by another process") from error
     if owner.is_alive():
         raise LockHeld(f"{path} is held by process {owner.pid}")
-    terminate(client, signal.SIGKILL)
+    clients = [client] if client is not None else await anyio.to_thread.run_sync(clients_holding, path)
+    # Another process may have taken the lock in between: then it is no orphan that holds it.
+    if os.pread(descriptor, NOTE_BYTES, 0) == said:
+        for each in clients:
+            terminate(each, signal.SIGKILL)

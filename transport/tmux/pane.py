@@ -31,6 +31,14 @@ class Look:
     human_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Who is at a session: clients other than ours, whether they may type or not; `output_at` is wall seconds."""
+
+    clients: int
+    output_at: float
+
+
 class Pane:
     """The agent's own pane; every method raises TmuxUnknown, TmuxGone, TmuxRefused and LockHeld.
 
@@ -61,6 +69,13 @@ class Pane:
         """Return when an attached person last pressed a key (wall seconds), None without such a client."""
         (clients,) = await self.control.batch([commands.clients()], deadline=deadline)
         return _latest(clients)
+
+    async def attendance(self, *, deadline: float = DEADLINE) -> Attendance:
+        """Return who is attached besides this control client, and when the pane last had output."""
+        clients, output = await self.control.batch(
+            [commands.clients(), commands.last_output(self.pane_id)], deadline=deadline
+        )
+        return Attendance(max(len(clients.lines) - 1, 0), float(output.lines[0]))
 
     async def paste(self, text: str, *, deadline: float = DEADLINE) -> None:
         """Paste `text` as it is between bracketed-paste marks; also raises PaneInMode.

@@ -16,6 +16,7 @@ from transport.clock import Clock, SystemClock
 from transport.errors import InvalidInput, PeerwakeError
 from transport.paths import check_socket_path
 from transport.process import DeadlinePassed, ProcessId, group, identify, run, terminate
+from transport.scope import scope_command
 from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV, TmuxUnknown
 from transport.tmux.program import find_tmux, terminal_name, version
@@ -24,6 +25,7 @@ LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 HISTORY_LINES: Final = 5_000
 PANE_LOG_BYTES: Final = 8 << 20
 HANGUP_SECONDS: Final = 1.0
+NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0, 2.0)
 
 
 class ServerRunning(PeerwakeError):
@@ -48,7 +50,7 @@ class AgentExited(PeerwakeError):
 class ServerSpec:
     """What a session is to be: `env` is complete (nothing else is inherited), sizes are in cells.
 
-    `exit_hook` is a script of shell builtins (see `commands.exit_script`) run with `ts`, `status` and
+    `exit_hook` is a script of shell builtins (see `exit_script`) run with `ts`, `status` and
     `signal` set when the agent ends, after which the server ends; without it a dead pane stays.
     `pane_log` gets the pane's first 8 MiB of output.
     """
@@ -147,7 +149,7 @@ def _remove(socket: Path) -> None:
 def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
     """Start the server process and return it; blocking."""
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
-    argv = [*_scope(spec), *launcher]
+    argv = [*(scope_command() if spec.scope else []), *launcher]
     server_argv = commands.foreground_server(tmux, spec.socket)
     pairs = (f"{name}={value}" for name, value in spec.env.items())
     job = os.fsencode("\0".join([str(spec.cwd), str(len(server_argv)), *server_argv, *pairs]))
@@ -161,14 +163,6 @@ def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
     if server is None:
         raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
     return server
-
-
-def _scope(spec: ServerSpec) -> list[str]:
-    """Put the server into a systemd scope of its own, where a user manager runs."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if not spec.scope or not runtime or not (Path(runtime) / "systemd" / "private").exists():
-        return []
-    return ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
 
 
 def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
@@ -272,25 +266,22 @@ async def wait_dead(process: ProcessId, *, clock: Clock | None = None) -> None:
         os.close(descriptor)
 
 
-async def wait_ended(server: ProcessId, pane: ProcessId, *, clock: Clock | None = None) -> None:
-    """Return as soon as the server is dead, seeing to it that it notices the end of its agent.
+async def wait_noticed(server: ProcessId, pane: ProcessId, *, clock: Clock | None = None) -> bool:
+    """Return when the agent and its server are dead, True; False when the server does not notice that death.
 
-    tmux with libutempter loses about one SIGCHLD in five when a pane ends (seen with 3.3a: it runs a
-    helper with SIGCHLD at its default), and then neither reports the death nor runs its hook.
+    tmux loses a SIGCHLD now and then when a pane ends (3.3a with libutempter runs a helper with SIGCHLD
+    at its default; one death in five to thirty was lost): the dead agent stays a zombie and the hook
+    never runs until another SIGCHLD comes, so the server gets some.
     """
     clock = clock or SystemClock()
-    async with anyio.create_task_group() as tasks:
-
-        async def nudge() -> None:
-            await wait_dead(pane, clock=clock)
-            while server.is_alive():
-                await clock.sleep(0.05)
-                nudge_reaper(server)
-                await clock.sleep(0.45)
-
-        tasks.start_soon(nudge)
-        await wait_dead(server, clock=clock)
-        tasks.cancel_scope.cancel()
+    await wait_dead(pane, clock=clock)
+    for pause in NUDGES:
+        with anyio.move_on_after(pause):
+            await wait_dead(server, clock=clock)
+        if not server.is_alive():
+            return True
+        nudge_reaper(server)
+    return False
 
 
 def nudge_reaper(server: ProcessId) -> None:

@@ -53,7 +53,7 @@ def test_version_stands_in_the_file_itself(path: Path) -> None:
 def test_newer_version_is_refused_and_left_alone(path: Path) -> None:
     open_database(path, NEXT).close()
     before = path.read_bytes()
-    with pytest.raises(SpoolTooNew, match=r"version 2, this peerwake knows 1.*upgrade"):
+    with pytest.raises(SpoolTooNew, match=rf"version {len(NEXT)}, this peerwake knows {len(STEPS)}.*upgrade"):
         SpoolStore(path)
     assert path.read_bytes() == before
 
@@ -72,9 +72,28 @@ def test_older_version_is_migrated_with_its_messages(path: Path) -> None:
     with SpoolStore(path) as store:
         fill(store, 3)
     db = open_database(path, NEXT)
-    assert pragma(db, "user_version") == 2
+    assert pragma(db, "user_version") == len(NEXT)
     assert db.execute("SELECT count(colour), count(*), sum(depth) FROM queues").fetchone() == (0, 1, 3)
     db.close()
+
+
+def test_a_task_in_work_keeps_the_time_of_its_hand_over_through_the_migration(path: Path) -> None:
+    db = open_database(path, STEPS[:1])
+    for seq, state in ((1, "leased"), (2, "consumed")):
+        db.execute(
+            "INSERT INTO messages (seq, id, nonce, sender, recipient, hops, accepted_at, kind, removed_controls,"
+            " queued_at, state, stage) VALUES (?, ?, 'n', 'claude-alice', 'codex-bob', 0, 1, 'message', 0, 1, ?, ?)",
+            (seq, f"m_{seq}", state, "pasting" if state == "leased" else None),
+        )
+        db.execute(
+            "INSERT INTO events (seq, event, detail, at, last_at, number) VALUES (?, 'pasting', '', 3, 7, 1)", (seq,)
+        )
+    db.close()
+    with SpoolStore(path) as store:
+        assert store.read(lambda db: db.execute("SELECT handed_at FROM messages ORDER BY seq").fetchall()) == [
+            (7.0,),
+            (None,),
+        ]
 
 
 def test_failed_migration_changes_nothing(path: Path) -> None:
@@ -176,6 +195,8 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
         ("SELECT seq FROM messages WHERE state IN ('consumed', 'dropped') AND settled_at < ?", "purgeable"),
         ("SELECT seq FROM messages WHERE sender = ? AND idempotency_key = 'key'", "keys"),
         ("SELECT seq FROM messages WHERE id = ?", "sqlite_autoindex_messages_1"),
+        ("SELECT seq FROM messages WHERE sender = ? AND seq > ?", "sent"),
+        ("SELECT id FROM messages WHERE state = 'dead' AND recipient IN (?, ?)", "dead_letters"),
     ],
 )
 def test_questions_use_their_index(store: SpoolStore, question: str, index: str) -> None:

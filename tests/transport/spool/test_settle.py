@@ -292,6 +292,6 @@ def test_dropped_waiting_message_is_reported_to_its_sender(store: SpoolStore) ->
 def test_leased_message_is_not_dropped(store: SpoolStore) -> None:
     (message,) = fill(store, 1)
     leased(store)
-    with pytest.raises(MessageSettled, match="is being delivered; wait"):
+    with pytest.raises(MessageSettled, match="is being delivered or worked on; wait"):
         store.drop(message.id, NOW)
     assert store.leased(BOB) is not None

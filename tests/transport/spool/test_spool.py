@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, child, letter, said
+from transport.identity import Identity
 from transport.message import Message
 from transport.spool.faults import SpoolBusy, SpoolClosed, SpoolCorrupt, SpoolFailed
 from transport.spool.records import MessageUnknown, SpoolCapped
@@ -72,9 +73,10 @@ async def test_dead_letters(spool: Spool) -> None:
     assert [record.message for record in await spool.dead(BOB)] == [first]
     await spool.retry(first.id, NOW)
     await spool.drop(second.id, NOW)
-    assert await spool.rename(BOB, CAROL, NOW) == 1
-    assert await spool.waiting() == {ALICE: 2, CAROL: 1}
-    assert await spool.depth(CAROL) == 1
+    assert await spool.rename("bob", "carol", NOW) == 1
+    carol = Identity("codex", "carol")
+    assert await spool.waiting() == {ALICE: 2, carol: 1}
+    assert await spool.depth(carol) == 1
     assert len(await spool.expire(NOW + 10, 5)) == 3
 
 

@@ -2,12 +2,14 @@
 
 import pytest
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, fill, letter
+from transport.identity import OPERATOR, Identity
 from transport.spool import upkeep
 from transport.spool.records import MessageSettled
 from transport.spool.store import SpoolStore
 
 DAY = 86_400.0
+CODEX_CAROL = Identity("codex", "carol")
 
 
 def settle(store: SpoolStore, count: int, **changes: object) -> list[str]:
@@ -36,10 +38,12 @@ def test_purge_leaves_what_waits_and_what_is_dead(store: SpoolStore) -> None:
     assert store.purge(NOW + 10 * DAY, NOW + 10 * DAY) == 1
 
 
-def test_purge_goes_on_until_nothing_is_left(store: SpoolStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_purge_takes_the_oldest_first_until_nothing_is_left(store: SpoolStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "PURGE_ROWS", 2)
-    settle(store, 5)
-    assert store.purge(NOW + 1, NOW + 1) == 5
+    ids = settle(store, 5)
+    assert store.purgeable(NOW + 1, NOW + 1) == [(message_id, BOB) for message_id in ids[:2]]
+    assert [store.purge(NOW + 1, NOW + 1) for _ in range(4)] == [2, 2, 1, 0]
+    assert store.purgeable(NOW + 1, NOW + 1) == []
 
 
 def test_purge_respects_the_day_of_a_key(store: SpoolStore) -> None:
@@ -55,22 +59,44 @@ def test_last_receipt_outlives_the_purge(store: SpoolStore) -> None:
     assert store.queue(BOB, NOW).last_receipt_at == NOW
 
 
-def test_renamed_identity_keeps_its_queue_in_order(store: SpoolStore) -> None:
+def test_renamed_peer_keeps_its_queues_in_order(store: SpoolStore) -> None:
     first, dead, third = fill(store, 3)
     store.bury(dead.id, "poison", NOW)
-    (other,) = fill(store, 1, to=CAROL)
-    assert store.rename(BOB, CAROL, NOW) == 3
-    assert (store.waiting(), store.queue(CAROL, NOW).dead) == ({ALICE: 1, CAROL: 3}, 1)
+    (other,) = fill(store, 1, to=CODEX_CAROL)
+    fill(store, 2, to=Identity("claude", "bob"))
+    assert store.rename("bob", "carol", NOW) == 5
+    assert (store.waiting(), store.queue(CODEX_CAROL, NOW).dead) == ({ALICE: 1, CODEX_CAROL: 3, CAROL: 2}, 1)
     for message in (first, third, other):
-        lease = store.lease(CAROL, "fence", NOW)
+        lease = store.lease(CODEX_CAROL, "fence", NOW)
         assert lease is not None
         assert lease.message.id == message.id
         store.consume(message.id, "transcript", NOW)
+    assert store.rename("bob", "carol", NOW) == 0
+    check_counts(store)
+
+
+def test_a_name_that_ends_in_another_is_another(store: SpoolStore) -> None:
+    fill(store, 1, to=Identity("claude", "old-bob"), sender=Identity("claude", "old-alice"))
+    assert store.rename("bob", "carol", NOW) == 0
+    assert store.rename("alice", "carol", NOW) == 0
+    assert store.waiting() == {Identity("claude", "old-bob"): 1}
+
+
+def test_attached_files_follow_a_directory_that_moved(store: SpoolStore) -> None:
+    attached = ("/peers/alice/a.txt", "/peers/alice-b/b.txt", "/etc/hosts")
+    (message,) = fill(store, 1, attachments=attached)
+    (read,) = fill(store, 1, to=CAROL, attachments=attached)
+    store.consume(read.id, "transcript", NOW)
+    store.rename("alice", "alicia", NOW, ("/peers/alice", "/peers/alicia"))
+    found, settled = store.message(message.id), store.message(read.id)
+    assert found is not None and settled is not None
+    assert found.message.attachments == ("/peers/alicia/a.txt", "/peers/alice-b/b.txt", "/etc/hosts")
+    assert settled.message.attachments == attached
 
 
 def test_renamed_sender_gets_its_notices(store: SpoolStore) -> None:
     (message,) = fill(store, 1)
-    store.rename(ALICE, CAROL, NOW)
+    store.rename("alice", "carol", NOW)
     notice = store.bury(message.id, "poison", NOW).notice
     assert notice is not None
     assert notice.recipient == CAROL
@@ -80,17 +106,35 @@ def test_no_renaming_in_the_middle_of_a_delivery(store: SpoolStore) -> None:
     fill(store, 2)
     store.lease(BOB, "fence", NOW)
     with pytest.raises(MessageSettled, match="is being delivered to codex-bob; wait"):
-        store.rename(BOB, CAROL, NOW)
+        store.rename("bob", "carol", NOW)
     assert store.waiting() == {BOB: 2}
 
 
 def test_renaming_onto_a_delivery_waits_for_it(store: SpoolStore) -> None:
     (first,) = fill(store, 1)
-    (second,) = fill(store, 1, to=CAROL)
-    store.lease(CAROL, "fence", NOW)
-    store.rename(BOB, CAROL, NOW)
-    assert store.lease(CAROL, "fence", NOW) is None
+    (second,) = fill(store, 1, to=CODEX_CAROL)
+    store.lease(CODEX_CAROL, "fence", NOW)
+    store.rename("bob", "carol", NOW)
+    assert store.lease(CODEX_CAROL, "fence", NOW) is None
     store.consume(second.id, "transcript", NOW)
-    lease = store.lease(CAROL, "fence", NOW)
+    lease = store.lease(CODEX_CAROL, "fence", NOW)
     assert lease is not None
     assert lease.message.id == first.id
+
+
+def test_all_that_waits_for_a_peer_is_buried_with_notices(store: SpoolStore) -> None:
+    fill(store, 2)
+    fill(store, 1, to=Identity("claude", "bob"), sender=OPERATOR)
+    fill(store, 1, to=CAROL)
+    store.lease(BOB, "fence", NOW)
+    buried = store.bury_all("bob", "bob was removed", NOW)
+    assert [each.reason for each in buried] == ["bob was removed"] * 3
+    assert [each.notice is None for each in sorted(buried, key=lambda one: str(one.message.sender))] == [
+        False,
+        False,
+        True,
+    ]
+    assert store.waiting() == {ALICE: 2, CAROL: 1}
+    assert len(store.dead(BOB)) == 2
+    assert store.bury_all("bob", "bob was removed", NOW) == []
+    check_counts(store)

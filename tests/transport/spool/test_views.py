@@ -1,7 +1,12 @@
 """What is seen of the spool from outside."""
 
+from collections.abc import Callable
+from typing import Any
+
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
 from transport.clock import iso
+from transport.identity import Identity
+from transport.message import Message
 from transport.spool.records import Event, QueueView
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Hold, Stage
@@ -16,14 +21,14 @@ def test_unknown_recipient_has_an_empty_queue(store: SpoolStore) -> None:
 
 def test_queue_of_an_identity(store: SpoolStore) -> None:
     first, second, third = fill(store, 3)
-    assert store.queue(BOB, NOW + 10) == QueueView(3, None, 10.0, None, 0, None)
+    assert store.queue(BOB, NOW + 10) == QueueView(3, None, 10.0, None, 0, None, 0)
     store.lease(BOB, "fence", NOW + 10)
     assert store.queue(BOB, NOW + 20) == QueueView(3, first.id, 20.0, None, 0, None)
     store.consume(first.id, "transcript", NOW + 30)
     store.bury(second.id, "poison", NOW + 30)
     store.lease(BOB, "fence", NOW + 40)
     store.release(third.id, Hold.DRAFT, NOW + 40, attempted=False)
-    assert store.queue(BOB, NOW + 40) == QueueView(1, None, 40.0, NOW + 30, 1, "draft")
+    assert store.queue(BOB, NOW + 40) == QueueView(1, None, 40.0, NOW + 30, 1, "draft", NOW + 40)
 
 
 def test_age_is_never_negative(store: SpoolStore) -> None:
@@ -88,25 +93,92 @@ def test_leases_are_listed_oldest_first(store: SpoolStore) -> None:
     assert [lease.message for lease in store.all_leased()] == [first, second]
 
 
+def steps(store: SpoolStore, action: Callable[[], object]) -> int:
+    """Return how many steps of the database's machine an action takes."""
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+
+    store.read(lambda db: db.set_progress_handler(tick, 1))
+    action()
+    store.read(lambda db: db.set_progress_handler(None, 1))
+    return count
+
+
 def test_cost_of_waiting_does_not_grow_with_settled_messages(store: SpoolStore) -> None:
-    def steps() -> int:
-        count = 0
-
-        def tick() -> None:
-            nonlocal count
-            count += 1
-
-        store.read(lambda db: db.set_progress_handler(tick, 1))
-        store.waiting()
-        store.read(lambda db: db.set_progress_handler(None, 1))
-        return count
-
     fill(store, 1)
-    before = steps()
+    before = steps(store, store.waiting)
     for message in fill(store, 300, to=CAROL):
         store.lease(CAROL, "fence", NOW)
         store.consume(message.id, "transcript", NOW)
-    assert steps() == before
+    assert steps(store, store.waiting) == before
+
+
+def test_queues_of_one_moment(store: SpoolStore) -> None:
+    first, _ = fill(store, 2)
+    (dead,) = fill(store, 1, to=CAROL)
+    store.bury(dead.id, "poison", NOW)
+    store.lease(BOB, "fence", NOW)
+    assert store.queues(NOW + 5) == {
+        ALICE: store.queue(ALICE, NOW + 5),
+        BOB: QueueView(2, first.id, 5.0, None, 0, None),
+        CAROL: QueueView(0, None, None, None, 1, None),
+    }
+    store.release(first.id, Hold.BACKOFF, NOW, not_before=NOW + 8, attempted=True)
+    assert store.queues(NOW + 5)[BOB] == QueueView(2, None, 5.0, None, 0, "backoff", NOW + 8)
+
+
+def test_a_reply_is_what_went_to_the_sender_or_names_the_task(store: SpoolStore) -> None:
+    def handed(body: str) -> Message:
+        task = store.enqueue(letter(body, sender=ALICE), **LIMITS).message
+        store.lease(BOB, "task", NOW + 1)
+        store.stage(task.id, Stage.PASTING, NOW + 2)
+        return task
+
+    def says(to: Identity, **changes: Any) -> None:
+        store.enqueue(letter(to=to, sender=BOB, at=NOW + 3, **changes), **LIMITS)
+
+    task = handed("one")
+    says(CAROL)
+    assert (store.sent_since(task.id), store.replied_since(task.id)) == (True, False)
+    says(Identity("codex", "alice"))
+    assert store.replied_since(task.id)
+    store.consume(task.id, "reply", NOW + 4)
+    task = handed("two")
+    store.stage(task.id, Stage.PASTING, NOW + 4)
+    says(CAROL, reply_to=task.id, accepted_at=NOW + 5)
+    assert store.replied_since(task.id)
+
+
+def test_what_was_sent_before_a_dead_letter_was_queued_again_is_no_reply_to_it(store: SpoolStore) -> None:
+    (task,) = fill(store, 1)
+    store.lease(BOB, "task", NOW + 1)
+    store.stage(task.id, Stage.PASTING, NOW + 2)
+    store.bury(task.id, "silence", NOW + 3)
+    store.enqueue(letter(to=ALICE, sender=BOB, at=NOW + 4), **LIMITS)
+    store.retry(task.id, NOW + 5)
+    assert not store.sent_since(task.id)
+    store.enqueue(letter(to=ALICE, sender=BOB, at=NOW + 6), **LIMITS)
+    assert not store.sent_since(task.id)
+
+
+def test_the_cost_of_a_task_does_not_grow_with_those_behind_it(store: SpoolStore) -> None:
+    def work(now: float) -> None:
+        lease = store.lease(BOB, "task", now)
+        assert lease is not None
+        store.stage(lease.message.id, Stage.PASTING, now)
+        store.sent_since(lease.message.id)
+        store.replied_since(lease.message.id)
+        store.queue(BOB, now)
+        store.next_due(BOB)
+        store.consume(lease.message.id, "reply", now)
+
+    fill(store, 10)
+    few = steps(store, lambda: work(NOW + 1))
+    fill(store, 1_000)
+    assert steps(store, lambda: work(NOW + 2)) < 1.2 * few
 
 
 def test_what_a_recipient_sent_since_it_was_handed_a_message(store: SpoolStore) -> None:

@@ -1,11 +1,9 @@
-"""Words that tmux takes literally, and scripts that no path can break."""
+"""Words that tmux takes literally."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.terminal import directory
 from transport.tmux import commands
 
 
@@ -40,29 +38,28 @@ def test_a_single_word_never_meets_a_shell() -> None:
     assert next(step for step in steps if step[0] == "new-session")[-3:] == ["--", "/usr/bin/env", "a b; c"]
 
 
-@pytest.mark.parametrize(
-    "name", ["plain", "a b", "it's", '"x"', "$(touch pwned)", "`x`", "100% #{pid} ##[x", "grüße", "\\n"]
-)
-def test_the_exit_script_writes_one_line_without_any_program(name: str) -> None:
-    with directory() as path:
-        log = path / name
-        script = f"ts=now status=3 signal=; {commands.exit_script(log, 'claude-alice')}"
-        done = subprocess.run(["/bin/sh", "-c", script], env={"PATH": "/nonexistent"}, cwd=path, capture_output=True)
-        assert done.stderr == b""
-        assert log.read_text() == "ts=now ev=session-exit identity=claude-alice dead_status=3 dead_signal=\n"
-        assert log.stat().st_mode & 0o777 == 0o600
-        assert sorted(entry.name for entry in path.iterdir()) == [name]
+def test_the_exit_hook_comes_first_after_the_session() -> None:
+    steps = commands.set_up(
+        session="s",
+        argv=("agent", "x"),
+        size=(80, 20),
+        terminal="screen",
+        shell="/bin/sh",
+        history=10,
+        passthrough=True,
+        exit_hook="script",
+        pane_log=Path("/log"),
+        pane_log_bytes=1,
+    )
+    at = next(number for number, step in enumerate(steps) if step[0] == "new-session")
+    assert steps[at + 1][:5] == ["set-hook", "-p", "-t", "=s:", "pane-died"]
+    assert ["set-option", "-wg", "remain-on-exit", "on"] in steps[:at]
+    assert any(step[-2:] == [commands.EXIT_OPTION, "script"] for step in steps[:at])
 
 
-@pytest.mark.parametrize("name", ["plain", "a b", "it's", "$(touch pwned)", "100% #{pid}", "grüße"])
-def test_the_exit_script_accounts_for_the_death_it_wrote_down(name: str) -> None:
-    with directory() as path:
-        watches = path / name
-        watches.mkdir()
-        (watches / "claude-alice.77").write_text("watched")
-        for log, left in ((path / "missing" / "exits.log", "watched"), (path / "exits.log", "")):
-            hook = commands.exit_script(log, "claude-alice", watches)
-            script = f"ts=now status=3 signal= server=77; {hook}"
-            subprocess.run(["/bin/sh", "-c", script], env={"PATH": "/nonexistent"}, cwd=path, capture_output=True)
-            assert (watches / "claude-alice.77").read_text() == left
-        assert not (path / "pwned").exists()
+def test_a_viewer_joins_what_is_there_and_can_only_look() -> None:
+    argv = commands.watch_terminal("/usr/bin/tmux", Path("/s"), "x-alice", "viewer_1")
+    steps = " ".join(argv).split(" ; ")
+    assert steps[0].endswith("-N -S /s has-session -t =x-alice"), "new-session would start a shell where none is"
+    assert steps[2] == "new-session -t =x-alice -s viewer_1 -f read-only,ignore-size"
+    assert "set-option -t =viewer_1: destroy-unattached on" in steps

@@ -89,6 +89,26 @@ async def test_no_answer_is_unknown_and_the_next_question_is_asked_anew() -> Non
         assert await control.command("display-message", "-p", "x") == ["x"]
 
 
+@pytest.mark.parametrize("is_seen", [True, False])
+async def test_a_server_that_hangs_survives_any_number_of_questions(
+    monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    """Three clients killed in their attach would crash tmux 3.3a when it goes on."""
+    if not is_seen:
+        monkeypatch.setattr("transport.tmux.control.is_stopped", lambda pid: False)
+        monkeypatch.setattr("transport.tmux.control.HELLO_SECONDS", 0.2)
+    async with terminal() as term:
+        control = term.control()
+        os.kill(term.started.tmux.pid, signal.SIGSTOP)
+        for _ in range(5):
+            with pytest.raises(TmuxUnknown):
+                await control.command("list-sessions", deadline=0.4)
+        os.kill(term.started.tmux.pid, signal.SIGCONT)
+        assert await control.command("display-message", "-p", "x") == ["x"]
+        assert await term.pane.control.command("display-message", "-p", "y") == ["y"]
+        await control.aclose()
+
+
 async def test_a_killed_server_is_gone() -> None:
     async with terminal() as term:
         os.kill(term.started.tmux.pid, signal.SIGKILL)

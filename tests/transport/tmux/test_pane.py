@@ -6,7 +6,7 @@ import signal
 import anyio
 import pytest
 
-from tests.terminal import CLOCK, RULES, Person, terminal, until
+from tests.terminal import CLOCK, RULES, Person, Terminal, terminal, until
 from transport.screen import read_screen
 from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.pane import PaneInMode
@@ -146,3 +146,33 @@ async def test_a_pane_that_changes_size() -> None:
             await until(lambda: term.keys == ["!"])
         reading = await term.reading()
         assert "".join((reading.input_text or "").split()) == "thequickbrownfoxjumpsoverthelazydog!"
+
+
+async def test_who_is_there_and_when_there_was_output() -> None:
+    """Our control client is nobody; a person is somebody, read-only or not; coming and looking is no output."""
+    async with terminal() as term:
+        await term.pane.capture()
+        before = await term.pane.attendance()
+        assert before.clients == 0 and 0 <= CLOCK.wall() - before.output_at < 30
+        await until(lambda: CLOCK.wall() - before.output_at > 2)
+        for flags in ((), ("-r",)):
+            person = Person(term, *flags)
+            await until(lambda: _is_alone(term, False))
+            person.leave()
+            await until(lambda: _is_alone(term))
+        other = term.another_pane()
+        await other.capture()
+        assert (await term.pane.attendance()).clients == 1
+        await other.aclose()
+        await until(lambda: _is_alone(term))
+        await term.pane.press("x")
+        await until(lambda: term.keys == ["x"])
+        await until(lambda: _has_output_after(term, before.output_at))
+
+
+async def _is_alone(term: Terminal, wanted: bool = True) -> bool:
+    return ((await term.pane.attendance()).clients == 0) is wanted
+
+
+async def _has_output_after(term: Terminal, at: float) -> bool:
+    return (await term.pane.attendance()).output_at > at

@@ -19,7 +19,7 @@ from tests.terminal import directory, until
 from transport.errors import InvalidInput
 from transport.paths import RootUnusable
 from transport.process import ancestry, group, identify, start_time
-from transport.tmux import commands
+from transport.tmux.exit_script import exit_script
 from transport.tmux.program import find_tmux
 from transport.tmux.server import (
     AgentExited,
@@ -31,7 +31,7 @@ from transport.tmux.server import (
     kill,
     start,
     wait_dead,
-    wait_ended,
+    wait_noticed,
 )
 
 pytestmark = pytest.mark.live
@@ -95,34 +95,34 @@ async def test_any_directory(name: str) -> None:
     with directory() as top:
         path = top / name
         path.mkdir()
-        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        hook = exit_script(path / "exits.log", "claude-alice")
         spec = sh(path, "pwd >out; echo shown; read x; exit 7", exit_hook=hook, pane_log=path / "pane.log")
         async with running(spec) as started:
             assert await written(path / "out") == f"{path}\n"
             await until(lambda: (path / "pane.log").exists() and "shown" in (path / "pane.log").read_text())
             ask(spec.socket, "send-keys", "Enter")
             with anyio.fail_after(8):
-                await wait_ended(started.tmux, started.pane)
+                assert await wait_noticed(started.tmux, started.pane)
             line = (path / "exits.log").read_text()
             assert line.startswith("ts=20") and line.count("\n") == 1
-            assert "ev=session-exit identity=claude-alice dead_status=7 dead_signal=\n" in line
+            assert " identity=claude-alice dead_status=7 dead_signal= cause=exit:7 by=tmux server_pid=" in line
 
 
 async def test_the_cause_of_a_death_is_written_even_when_tmux_misses_the_signal() -> None:
     with directory() as path:
-        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        hook = exit_script(path / "exits.log", "claude-alice")
         for number in range(12):
             started = await start(sh(path, f"sleep 0.{number + 5:02}; kill -9 $$", exit_hook=hook))
             with anyio.fail_after(8):
-                await wait_ended(started.tmux, started.pane)
+                assert await wait_noticed(started.tmux, started.pane)
         lines = (path / "exits.log").read_text().splitlines()
         assert len(lines) == 12
-        assert all(line.endswith("dead_status= dead_signal=9") for line in lines)
+        assert all(" dead_status= dead_signal=9 cause=SIGKILL by=tmux" in line for line in lines)
 
 
 async def test_a_deliberate_end_writes_nothing() -> None:
     with directory() as path:
-        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        hook = exit_script(path / "exits.log", "claude-alice")
         async with running(sh(path, "read x", exit_hook=hook)):
             pass
         assert not (path / "exits.log").exists()
@@ -177,14 +177,14 @@ async def test_a_user_configuration_is_not_read() -> None:
 @pytest.mark.parametrize("argv", [("/nonexistent/agent", "x"), ("/nonexistent/agent",), ("/bin/false", "x")])
 async def test_an_agent_that_ends_at_once(argv: tuple[str, ...]) -> None:
     with directory() as path:
-        hook = commands.exit_script(path / "exits.log", "claude-alice")
+        hook = exit_script(path / "exits.log", "claude-alice")
         try:
             started = await start(sh(path, "", argv=argv, exit_hook=hook))
         except AgentExited as error:
             assert argv[0] in str(error)
         else:
             with anyio.fail_after(8):
-                await wait_ended(started.tmux, started.pane)
+                assert await wait_noticed(started.tmux, started.pane)
         line = (path / "exits.log").read_text()
         assert "ev=session-exit" in line and "dead_status=0" not in line
 

@@ -1,0 +1,25 @@
+"""A systemd scope of its own for what must outlive the unit that starts it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+MANAGER: Final = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+COMMAND: Final = ("systemd-run", "--user", "--scope", "--quiet", "--collect")
+
+
+def scope_command(environ: Mapping[str, str] = os.environ, *, description: str | None = None) -> list[str]:
+    """Return the words to put before a command line, none where no user manager runs.
+
+    The program runs in the place of `systemd-run`, with its descriptors and its environment.
+    """
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if not runtime or not (Path(runtime) / "systemd" / "private").exists():
+        return []
+    return [*COMMAND, *([] if description is None else [f"--description={description}"]), "--"]
+
+
+def manager_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables by which the user manager is found."""
+    return {name: environ[name] for name in MANAGER if name in environ}
