@@ -1,105 +1,109 @@
 """Settings: defaults, then config.toml, then PEERWAKE_* variables; read once, at the edge."""
 
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lifecycle.limits import Limits
+from lifecycle.setting import Setting, Unit, seconds, setting, settings_of
+from mcp_server.setting_sources import from_environment, from_file
+from mcp_server.setting_values import Found, Value, contradictions, convert, suggestion
 from transport.errors import PeerwakeError
 from transport.paths import Root
 
-PREFIX: Final = "PEERWAKE_"
-NOT_SETTINGS: Final = frozenset({"PEERWAKE_HOME", "PEERWAKE_CREDENTIAL"})
-
 
 class SettingsInvalid(PeerwakeError):
-    """A setting is unknown, of the wrong type or out of range; the user corrects its source."""
+    """A setting is unknown, of the wrong type or out of range; the user corrects its source.
+
+    `problems` has one text for each of them; each names its source, the value and what to do.
+    """
 
     code = "settings-invalid"
+
+    def __init__(self, *problems: str) -> None:
+        many = [f"({number}) {text}" for number, text in enumerate(problems, 1)]
+        super().__init__(
+            problems[0] if len(problems) == 1 else f"{len(problems)} settings cannot be used: {'; '.join(many)}"
+        )
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the server is told at its start; `sources` tells where each value that is no default came from."""
+    """What the server is told at its start; `sources` tells where each value that is no default came from.
 
-    host: str = "127.0.0.1"
-    port: int = 8765
-    tcp: bool = True
-    allow_remote: bool = False
-    systemd_scope: bool = True
-    standby: bool = True
-    takeover_poll_seconds: float = 0.1
+    `warnings` name variables that look like settings and are none.
+    """
+
+    host: str = setting("127.0.0.1", Unit.ADDRESS, "address to listen on")
+    port: int = setting(8765, Unit.PORT, "TCP port for MCP over HTTP and SSE; 0 picks a free one", 0, 65_535)
+    tcp: bool = setting(True, Unit.SWITCH, "listen on TCP beside the unix socket")
+    allow_remote: bool = setting(False, Unit.SWITCH, "accept a host that other machines can reach")
+    systemd_scope: bool = setting(True, Unit.SWITCH, "start sessions in scopes of their own where systemd runs")
+    verbose: bool = setting(False, Unit.SWITCH, "each look at a session leaves a line in lifecycle.log")
+    standby: bool = setting(True, Unit.SWITCH, "stand by while another server supervises, instead of ending")
+    takeover_poll_seconds: float = seconds(0.1, "a standby looks so often whether it is to take over", 0.001, 3_600)
+    stop_seconds: float = seconds(5.0, "a server that stops gives the calls in flight this long", 0, 3_600)
     limits: Limits = field(default_factory=Limits)
     sources: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def value(self, name: str) -> Value:
+        """Return the value of one setting."""
+        found: Value = getattr(self if name in OWN else self.limits, name)
+        return found
 
 
-OWN: Final = {entry.name: entry for entry in fields(Settings) if entry.name not in ("limits", "sources")}
-LIMITS: Final = {entry.name: entry for entry in fields(Limits)}
-MAY_BE_ZERO: Final = frozenset({"port", "wait_seconds", "human_quiet_seconds", "backoff_seconds"})
-CEILING: Final = {"port": 65_535.0, "attempts": 100.0, "inline_bytes": 65_536.0, "wait_max_seconds": 3_600.0}
+OWN: Final = settings_of(Settings, leaving=("limits", "sources", "warnings"))
+LIMITS: Final = settings_of(Limits)
+ALL: Final[Mapping[str, Setting]] = {**OWN, **LIMITS}
 
 
-def _convert(name: str, value: object, source: str) -> object:
-    default = (OWN.get(name) or LIMITS[name]).default
-    problem: str | None = None
-    result: object = value
-    if isinstance(default, bool):
-        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        result = words.get(str(value).lower())
-        problem = "use true or false" if result is None else None
-    elif isinstance(default, int | float):
-        result, problem = _number(name, value, integral=isinstance(default, int))
-    elif not isinstance(value, str) or not value:
-        problem = "use a text that is not empty"
-    if problem:
-        raise SettingsInvalid(f"{source}: {name} = {value!r:.60} cannot be used; {problem}")
-    return result
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the sources say: the settings as far as they can be used, and every problem."""
+
+    settings: Settings
+    problems: tuple[str, ...]
 
 
-def _number(name: str, value: object, *, integral: bool) -> tuple[object, str | None]:
-    kind = "a whole number" if integral else "a number"
-    if isinstance(value, bool):
-        return None, f"use {kind}"
-    try:
-        number = int(str(value)) if integral else float(str(value))
-    except ValueError:
-        return None, f"use {kind}"
-    low = 0 if name in MAY_BE_ZERO else 1e-3
-    high = CEILING.get(name, 1e9)
-    if not low <= number <= high:
-        return None, f"use {kind} between {low:g} and {high:g}"
-    return number, None
-
-
-def _from_file(root: Root) -> dict[str, tuple[object, str]]:
-    try:
-        data = tomllib.loads(root.config.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsInvalid(f"{root.config}: {error}") from error
-    return {name: (value, str(root.config)) for name, value in data.items()}
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[object, str]]:
-    found: dict[str, tuple[object, str]] = {}
-    for key, value in environment.items():
-        name = key.removeprefix(PREFIX).lower()
-        if key.startswith(PREFIX) and key not in NOT_SETTINGS and (name in OWN or name in LIMITS):
-            found[name] = (value, key)
-    return found
+def read(root: Root, environment: Mapping[str, str]) -> Reading:
+    """Return what the sources of a root say; a value that cannot be used is left at its default."""
+    in_file, problems = from_file(root.config)
+    in_variables, warnings = from_environment(environment, ALL)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, found in (in_file | in_variables).items():
+        if name not in ALL:
+            problems.append(_unknown(name, found))
+            continue
+        value, problem = convert(ALL[name], found)
+        if problem is not None:
+            problems.append(f"{found.source}: {name} = {found.value!r:.60} cannot be used; {problem}")
+            continue
+        values[name], sources[name] = value, found.source
+    settings = _built(values, sources, tuple(warnings))
+    every = {name: settings.value(name) for name in ALL}
+    problems += contradictions(every, sources)
+    return Reading(settings, tuple(problems))
 
 
 def load(root: Root, environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of a root; raises SettingsInvalid naming the value and its source."""
-    given = _from_file(root) | _from_environment(os.environ if environment is None else environment)
-    own: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    for name, (value, source) in given.items():
-        if name not in OWN and name not in LIMITS:
-            raise SettingsInvalid(f"{source}: there is no setting {name!r:.60}; remove it")
-        (own if name in OWN else limits)[name] = _convert(name, value, source)
-    sources = {name: source for name, (_, source) in given.items()}
-    return Settings(**own, limits=Limits(**limits), sources=sources)
+    """Return the settings of a root; raises SettingsInvalid naming every value that cannot be used and its source."""
+    found = read(root, os.environ if environment is None else environment)
+    if found.problems:
+        raise SettingsInvalid(*found.problems)
+    return found.settings
+
+
+def _built(values: Mapping[str, Any], sources: Mapping[str, str], warnings: tuple[str, ...]) -> Settings:
+    own = {name: value for name, value in values.items() if name in OWN}
+    limits = {name: value for name, value in values.items() if name in LIMITS}
+    return Settings(**own, limits=Limits(**limits), sources=dict(sources), warnings=warnings)
+
+
+def _unknown(name: str, found: Found) -> str:
+    if isinstance(found.value, dict) and any(inner in ALL for inner in found.value):
+        return f"{found.source}: there is no setting {name!r:.60}; write the settings in [{name:.60}] without a table"
+    return f"{found.source}: there is no setting {name!r:.60}{suggestion(name, ALL)}; remove it"
