@@ -15,9 +15,10 @@ from lifecycle.runtimes.dialog import Dialog
 from lifecycle.states import Mode, RuntimeKind
 from transport.errors import InvalidInput, PeerwakeError
 from transport.identity import check_runtime
-from transport.screen import ScreenRules
+from transport.screen import Regex, ScreenRules
 from transport.vocabulary import Intelligence, Receipt, ScreenState
 
+PROMPT_PARTS: Final = 8
 PLACEHOLDER: Final = re.compile(r"\{\{([a-z_]+)\}\}|\{([a-z_]+)\}")
 ALWAYS: Final = frozenset({"session_id", "cwd", "python", "home", "agents"})
 AGENTS: Final = Path(__file__).parent / "agents"
@@ -35,6 +36,7 @@ Parse: TypeAlias = Callable[[bytes], tuple[str, Receipt] | None]
 Locate: TypeAlias = Callable[["SessionFacts"], Path | None]
 Refer: TypeAlias = Callable[["SessionFacts"], str | None]
 Status: TypeAlias = Callable[["SessionFacts"], ScreenState | None]
+Follow: TypeAlias = Callable[["SessionFacts", Path], tuple[tuple[Path, Path], ...]]
 
 
 class CannotResume(PeerwakeError):
@@ -45,7 +47,11 @@ class CannotResume(PeerwakeError):
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
-    """One start of a client: `session_id` is a UUID we chose, `session_ref` names the conversation to resume."""
+    """One start of a client: `session_id` is a UUID we chose, `session_ref` names the conversation to resume.
+
+    `is_prompt_held`: that conversation was given this very prompt already; `is_prompt_renewable`: the
+    client that is installed knows what `prompt_resume_needs` names.
+    """
 
     mode: Mode
     session_id: str
@@ -54,6 +60,8 @@ class LaunchSpec:
     python: str
     session_ref: str | None = None
     prompt_file: Path | None = None
+    is_prompt_held: bool = False
+    is_prompt_renewable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,10 @@ def _no_status(_: SessionFacts) -> ScreenState | None:
     return None
 
 
+def _nothing(_: SessionFacts, __: Path) -> tuple[tuple[Path, Path], ...]:
+    return ()
+
+
 def _chosen_id(facts: SessionFacts) -> str | None:
     return facts.session_ref or facts.session_id
 
@@ -84,13 +96,15 @@ class Reader:
     The others may read files (call them off the event loop) and answer None for "cannot tell":
     `locate` the transcript; `refer` the reference that resumes this conversation; `status` what the
     client itself says it is doing. A status other than READY holds a message whatever the screen
-    shows; READY never overrules the screen.
+    shows; READY never overrules the screen. `follow` tells which files outside of the peer's directory
+    are named after it, and what they are called when it is moved to another.
     """
 
     parse: Parse
     locate: Locate
     refer: Refer = _chosen_id
     status: Status = _no_status
+    follow: Follow = _nothing
 
     @property
     def has_status(self) -> bool:
@@ -137,7 +151,13 @@ class Runtime(BaseModel):
 
     `reader` names code in the table (transcript, session reference, status); `transcript_path`
     (a path, `*` allowed, the newest match since the start wins) replaces where that code looks.
+    `refusals` are screens on which a client stays at its start that cannot work, or not now.
+    `mcp_files` are those in the peer's directory that configure MCP servers: where one names ours, the first
+    message waits a moment for the client to ask for its tools.
     `attempts`, `receipt_seconds` and `inline_bytes` override the limits of the host for this runtime.
+    `prompt_argv` pass the composed prompt, on a resume `prompt_resume_argv` where the client's `--help`
+    names `prompt_resume_needs`, and `prompt_held_argv` where the conversation has that prompt already.
+    `verified` are the versions of the client that its screens and its transcripts were tried with.
     `has_composer` False: each line goes to the program as it is typed, so nothing can be verified
     before it is submitted.
     """
@@ -148,14 +168,21 @@ class Runtime(BaseModel):
     kind: RuntimeKind = RuntimeKind.AGENT
     requires_intelligence: Intelligence | None = None
     install: str = ""
+    verified: Words = ()
 
     argv: Words = ()
     resume_argv: Words = ()
     prompt_argv: Words = ()
+    prompt_resume_argv: Words | None = None
+    prompt_resume_needs: str = ""
+    prompt_held_argv: Words | None = None
+    prompt_part_bytes: int | None = Field(default=None, ge=8_000)
     env: dict[str, str] = {}
     env_pass: Annotated[tuple[str, ...], AfterValidator(_globs)] = ()
 
     dialogs: tuple[Dialog, ...] = ()
+    refusals: tuple[Regex, ...] = ()
+    mcp_files: tuple[str, ...] = ()
     screen: ScreenRules
     submit: tuple[str, ...] = ("Enter",)
     has_composer: bool = True
@@ -175,7 +202,8 @@ class Runtime(BaseModel):
     def _check(self) -> Self:
         _placeholders(self.argv, ALWAYS, "argv")
         _placeholders(self.resume_argv, ALWAYS | {"session_ref"}, "resume_argv")
-        _placeholders(self.prompt_argv, ALWAYS | {"prompt_file"}, "prompt_argv")
+        for field_name in ("prompt_argv", "prompt_resume_argv", "prompt_held_argv"):
+            _placeholders(getattr(self, field_name) or (), ALWAYS | {"prompt_file"}, field_name)
         _placeholders((self.transcript_path or "",), ALWAYS, "transcript_path")
         if self.transcript_path and not self.transcript_path.startswith(("/", "{home}/", "{cwd}/")):
             raise ValueError("transcript_path: it must begin with /, {home}/ or {cwd}/")
@@ -199,8 +227,16 @@ class Runtime(BaseModel):
                 words = self.resume_argv
         if spec.prompt_file is not None:
             values["prompt_file"] = str(spec.prompt_file)
-            words = (*words, *self.prompt_argv)
+            words = (*words, *self._prompt_words(spec))
         return tuple(_substitute(word, values) for word in words)
+
+    def _prompt_words(self, spec: LaunchSpec) -> Words:
+        if spec.mode is Mode.RESUME:
+            if spec.is_prompt_held and self.prompt_held_argv is not None:
+                return self.prompt_held_argv
+            if spec.is_prompt_renewable and self.prompt_resume_argv is not None:
+                return self.prompt_resume_argv
+        return self.prompt_argv
 
     def environment(self, operator: Mapping[str, str], spec: LaunchSpec) -> dict[str, str]:
         """Return what the client gets: of the operator's variables the allowed ones, then `env`.

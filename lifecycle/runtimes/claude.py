@@ -4,6 +4,7 @@ Measured with 2.1.328 and 2.1.197; the captures are in tests/screens/claude.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -74,10 +75,11 @@ def config_directory(facts: SessionFacts) -> Path:
     return Path(chosen) if chosen else Path(facts.env.get("HOME") or Path.home()) / ".claude"
 
 
-def _status_file(facts: SessionFacts) -> dict[str, Any] | None:
+def _status_file(facts: SessionFacts, *, also_of_dead: bool = False) -> dict[str, Any] | None:
     """Return what the client says of itself, None when it says nothing or somebody else said it.
 
-    The file goes stale when the client is killed: it counts only for the process that wrote it.
+    The file goes stale when the client is killed: it counts only for the process that wrote it, or,
+    `also_of_dead`, as its last word.
     """
     if facts.pane_pid is None:
         return None
@@ -85,12 +87,16 @@ def _status_file(facts: SessionFacts) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             said = json.loads(file.read(STATUS_BYTES))
-        started = str(said["procStart"]) if sys.platform.startswith("linux") else None
+            written = os.fstat(file.fileno()).st_mtime
+        started = str(said["procStart"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if said.get("pid") != facts.pane_pid or (started is not None and started != start_time(facts.pane_pid)):
+    if not isinstance(said, dict) or said.get("pid") != facts.pane_pid:
         return None
-    return said if isinstance(said, dict) else None
+    now = start_time(facts.pane_pid)
+    if now is None and also_of_dead:
+        return said if written >= facts.woke_at else None
+    return said if now == started or not sys.platform.startswith("linux") else None
 
 
 def status(facts: SessionFacts) -> ScreenState | None:
@@ -100,10 +106,31 @@ def status(facts: SessionFacts) -> ScreenState | None:
 
 
 def refer(facts: SessionFacts) -> str | None:
-    """Return the id of the conversation that the session is in now: `/clear` starts a new one."""
-    said = _status_file(facts)
+    """Return the id of the conversation that the session is in now, or was last: `/clear` starts a new one."""
+    said = _status_file(facts, also_of_dead=True)
     current = said.get("sessionId") if said else None
-    return current if isinstance(current, str) and current else facts.session_ref or facts.session_id
+    if isinstance(current, str) and current:
+        return current
+    return _last_written(facts) or facts.session_ref or facts.session_id
+
+
+def _last_written(facts: SessionFacts) -> str | None:
+    """Return the conversation of this directory that was written last, of a client that has ended and left no word."""
+    if facts.pane_pid is None or start_time(facts.pane_pid) is not None:
+        return None
+    found = ((_changed(path), path.stem) for path in (_projects(facts) / slug(facts.cwd)).glob("*.jsonl"))
+    return max((each for each in found if each[0] >= facts.woke_at), default=(0.0, None))[1]
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _projects(facts: SessionFacts) -> Path:
+    return config_directory(facts) / "projects"
 
 
 def slug(cwd: Path) -> str:
@@ -116,7 +143,7 @@ def locate(facts: SessionFacts) -> Path | None:
     reference = refer(facts)
     if reference is None or not re.fullmatch(r"[0-9A-Za-z-]+", reference):
         return None
-    projects = config_directory(facts) / "projects"
+    projects = _projects(facts)
     candidates: Iterable[Path] = (projects / slug(facts.cwd) / f"{reference}.jsonl",)
     return _first(candidates) or _first(projects.glob(f"*/{reference}.jsonl"))
 
@@ -125,7 +152,17 @@ def _first(paths: Iterable[Path]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
+def follow(facts: SessionFacts, cwd: Path) -> tuple[tuple[Path, Path], ...]:
+    """Return the directory of the transcripts, which is named after that of the peer, and its new name.
+
+    Where that is taken they stay: 2.1.328 finds a conversation by its id under any name (measured).
+    """
+    projects = config_directory(facts) / "projects"
+    source, target = projects / slug(facts.cwd), projects / slug(cwd)
+    return ((source, target),) if source.is_dir() and not target.exists() else ()
+
+
+READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status, follow=follow)
 
 SCREEN: Final = ScreenRules(
     composer="^(?=[❯!]\u00a0)(?:❯\u00a0)?(?P<text>.*)$",
@@ -153,9 +190,13 @@ SCREEN: Final = ScreenRules(
 CLAUDE: Final = Runtime(
     name="claude",
     install="npm install -g @anthropic-ai/claude-code, then run `claude` once to log in",
+    verified=("2.1.197", "2.1.328"),
     argv=("claude", "--session-id", "{session_id}"),
     resume_argv=("claude", "--resume", "{session_ref}"),
     prompt_argv=("--append-system-prompt-file", "{prompt_file}"),
+    # 2.1.328 keeps to the prompt it recorded unless told not to; 2.1.197 reads the file anew, and refuses the option.
+    prompt_resume_argv=("--append-system-prompt-file", "{prompt_file}", "--system-prompt-snapshot", "off"),
+    prompt_resume_needs="--system-prompt-snapshot",
     env={"CLAUDE_CODE_ENABLE_PROMPT_SUGGESTION": "false"},
     env_pass=(
         *("ANTHROPIC_*", "AWS_*", "GOOGLE_*", "VERTEX_*", "CLOUD_ML_REGION", "API_TIMEOUT_MS", "IS_SANDBOX"),
@@ -187,6 +228,7 @@ CLAUDE: Final = Runtime(
             choose=r"^ *(?:❯ )?(?:\d\. )?Resume full session as-is$",
         ),
     ),
+    mcp_files=(".mcp.json",),
     screen=SCREEN,
     takes_input_while_busy=True,
     interrupt_keys=("Escape",),

@@ -9,12 +9,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.base import PROMPT_PARTS, Reader, Runtime, SessionFacts
+from lifecycle.runtimes.codex_hooks import PART_BYTES, prompt_words
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
 from transport.screen import ScreenRules
@@ -22,12 +23,14 @@ from transport.vocabulary import Receipt, ScreenState
 
 TAG: Final = b"<peer-message-"
 ROLLOUT: Final = re.compile(r"rollout-.+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
+LOCK: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.lock")
 META_BYTES: Final = 1 << 20
 EARLY_SECONDS: Final = 2.0
 DESCENDANTS_MAX: Final = 64
 TAIL_BYTES: Final = 64 * 1024
 FRESH_SECONDS: Final = 2.0
 OPENING_SECONDS: Final = 0.35
+OPEN_ELSEWHERE: Final = r"^ *\S+ +This conversation is open in another app\b[\s\S]*^ +r retry +f fork\b[^\n]*\s*\Z"
 LOCKS: Final = "thread-writer-locks"
 TURN_BEGINS: Final = (b'"type":"task_started"',)
 TURN_ENDS: Final = (b'"type":"task_complete"', b'"type":"turn_aborted"')
@@ -60,27 +63,54 @@ def home_directory(facts: SessionFacts) -> Path:
 def locate(facts: SessionFacts) -> Path | None:
     """Return the rollout of the conversation that the session is in now, None before its first prompt.
 
-    It is the one that the session's processes hold open. Where that cannot be seen: the one that is
-    resumed, else the newest one of this directory that was begun since the session was woken.
+    It is the one whose files the session's processes hold open. Where that cannot be seen: the newest of
+    the one that is resumed and those of this directory that were begun since the session was woken.
     """
     return _rollout(facts, _open_files(facts.pane_pid))
 
 
-def _rollout(facts: SessionFacts, held: Iterable[Path]) -> Path | None:
+def _rollout(facts: SessionFacts, held: Collection[Path]) -> Path | None:
     sessions = home_directory(facts) / "sessions"
-    found = _newest(path for path in held if ROLLOUT.fullmatch(path.name))
-    if found is not None:
-        return found
-    if facts.session_ref is not None and re.fullmatch(r"[0-9a-f-]{36}", facts.session_ref):
-        return _newest(sessions.glob(f"*/*/*/rollout-*-{facts.session_ref}.jsonl"))
-    return _newest(path for path in _begun_since(sessions, facts.woke_at) if _belongs(path, facts))
+    current = _current(held)
+    if current is not None:
+        mine = [path for path in held if path.name.endswith(f"-{current}.jsonl")]
+        return _newest(mine or _stored(sessions, current))
+    begun: Iterable[Path] = ()
+    if facts.pane_pid is not None or facts.session_ref is None:
+        begun = (path for path in _begun_since(sessions, facts.woke_at) if _belongs(path, facts))
+    return _newest((*_stored(sessions, facts.session_ref), *begun))
+
+
+def _current(held: Iterable[Path]) -> str | None:
+    """Return the conversation whose file changed last: `/new` takes a lock before there is a rollout.
+
+    One that was left stays held, and those of sub-agents are held too, which no person talks to.
+    """
+    times: dict[str, float] = {}
+    for path in held:
+        found = ROLLOUT.fullmatch(path.name) or LOCK.fullmatch(path.name)
+        if found is not None:
+            times[found[1]] = max(times.get(found[1], 0.0), _changed(path) or 0.0)
+    if len(times) > 1:
+        for path in held:
+            found = ROLLOUT.fullmatch(path.name)
+            if found is not None and _is_agent(path):
+                times.pop(found[1], None)
+    return max(times, key=lambda name: times[name], default=None)
+
+
+def _stored(sessions: Path, reference: str | None) -> Iterable[Path]:
+    if reference is None or not re.fullmatch(r"[0-9a-f-]{36}", reference):
+        return ()
+    return sessions.glob(f"*/*/*/rollout-*-{reference}.jsonl")
 
 
 def refer(facts: SessionFacts) -> str | None:
-    """Return the id of the conversation that the session is in now, None before its first prompt."""
-    path = locate(facts)
+    """Return the id of the conversation that the session is in now or was last, None where that cannot be seen."""
+    held = _open_files(facts.pane_pid)
+    path = _rollout(facts, held)
     found = ROLLOUT.fullmatch(path.name) if path else None
-    return found[1] if found else facts.session_ref
+    return found[1] if found else _current(held) or facts.session_ref
 
 
 def _newest(paths: Iterable[Path]) -> Path | None:
@@ -140,16 +170,30 @@ def _begun_since(sessions: Path, woke_at: float) -> Iterator[Path]:
         day += timedelta(days=1)
 
 
+def _meta(path: Path) -> dict[str, Any]:
+    """Return what a rollout says of its conversation; raises OSError, ValueError, KeyError or TypeError."""
+    with path.open("rb") as file:
+        meta: dict[str, Any] = json.loads(file.readline(META_BYTES))["payload"]
+    return meta
+
+
+def _is_agent(path: Path) -> bool:
+    """Tell whether a rollout is that of a sub-agent."""
+    try:
+        return _meta(path).get("thread_source") not in (None, "user")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def _belongs(path: Path, facts: SessionFacts) -> bool:
     try:
-        with path.open("rb") as file:
-            meta: dict[str, Any] = json.loads(file.readline(META_BYTES))["payload"]
+        meta = _meta(path)
         begun = datetime.fromisoformat(meta["timestamp"])
         same = os.path.realpath(meta["cwd"]) == os.path.realpath(facts.cwd)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
-    return same and begun.timestamp() >= facts.woke_at - EARLY_SECONDS
+    return same and not _is_agent(path) and begun.timestamp() >= facts.woke_at - EARLY_SECONDS
 
 
 def status(facts: SessionFacts) -> ScreenState:
@@ -216,8 +260,13 @@ SCREEN: Final = ScreenRules(
 CODEX: Final = Runtime(
     name="codex",
     install="npm install -g @openai/codex, then run `codex` once to log in",
+    verified=("0.169.0",),
     argv=("codex", "--no-daemon"),
-    resume_argv=("codex", "resume", "--no-daemon", "{session_ref}"),
+    # Named, the directory is not asked for where the conversation was begun in another.
+    resume_argv=("codex", "resume", "--no-daemon", "-C", "{cwd}", "{session_ref}"),
+    prompt_argv=prompt_words(),
+    prompt_held_argv=prompt_words("startup|clear|compact"),
+    prompt_part_bytes=PART_BYTES,
     env_pass=("OPENAI_*", "CODEX_HOME", "CODEX_API_KEY", "AZURE_*", "RUST_LOG"),
     dialogs=(
         Dialog(
@@ -226,7 +275,17 @@ CODEX: Final = Runtime(
             choose=r"^[› ] \d\. Trust and continue$",
             times=2,
         ),
+        # Ours alone, by their number, in a version that hashes them otherwise: it starts without its prompt.
+        Dialog(
+            name="prompt-hooks",
+            pattern=rf"^ *{PROMPT_PARTS} hooks are new or changed\.",
+            choose=r"^[› ] \d\. Continue without trusting\b",
+        ),
+        # The one who held it may be our own session that has just ended: ask again, once.
+        Dialog(name="open-elsewhere", pattern=OPEN_ELSEWHERE, keys=("r",)),
     ),
+    refusals=(OPEN_ELSEWHERE,),
+    mcp_files=(".codex/config.toml",),
     screen=SCREEN,
     takes_input_while_busy=False,
     interrupt_keys=("Escape",),

@@ -9,6 +9,7 @@ from typing import Final
 from lifecycle.runtimes import claude, codex, command, envelopes, scripted
 from lifecycle.runtimes.base import Locate, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.overrides import RuntimeInvalid, read_runtime
+from lifecycle.states import RuntimeKind
 from transport.errors import PeerwakeError
 
 BUILT_IN: Final[Mapping[str, Runtime]] = {
@@ -47,6 +48,10 @@ class Table:
             known = ", ".join(sorted(self.runtimes))
             raise UnknownRuntime(f"there is no runtime {name!r}; there are {known}, or add runtimes/{name}.toml")
         return runtime
+
+    def services(self) -> frozenset[str]:
+        """Return the names of the runtimes that a service manager runs."""
+        return frozenset(name for name, runtime in self.runtimes.items() if runtime.kind is RuntimeKind.SERVICE)
 
     def for_peer(self, name: str, cwd: Path) -> Runtime:
         """Return a runtime as it is for the peer that works in `cwd`, reading that peer's program if it has one.

@@ -73,6 +73,14 @@ class Agent:
         self.transcript.write("done", text=answer)
         self.note(f"self done: {answer}")
 
+    def renew(self, seed: str) -> None:
+        """Ask the server for a fresh session after this turn."""
+        from lifecycle.runtimes.agents.done import tell_new
+
+        answer = tell_new(os.environ, self.cwd, seed)
+        self.transcript.write("new", text=answer)
+        self.note(f"self new: {answer}")
+
     def run(self) -> int:
         """Run until something ends the agent; returns the exit status."""
         self._advance(None)

@@ -1,4 +1,4 @@
-"""Telling the server that this worker has finished, as `peerwake self done` does."""
+"""Telling the server what becomes of this session, as `peerwake self done` and `self new` do."""
 
 import os
 
@@ -11,6 +11,15 @@ SECONDS = 5.0
 
 def tell_done(environment: "Mapping[str, str]", cwd: str) -> str:
     """Say `self-done` on the server's socket and return its answer in a word, or what went wrong."""
+    return _tell(environment, cwd, {"id": 1, "verb": "self-done", "args": {}})
+
+
+def tell_new(environment: "Mapping[str, str]", cwd: str, seed: str) -> str:
+    """Say `self-new` in the same way; `seed` is what the next session is told first, empty for nothing."""
+    return _tell(environment, cwd, {"id": 1, "verb": "self-new", "args": {"seed": seed}})
+
+
+def _tell(environment: "Mapping[str, str]", cwd: str, request: "dict[str, object]") -> str:
     import json
     import socket
 
@@ -26,8 +35,8 @@ def tell_done(environment: "Mapping[str, str]", cwd: str) -> str:
             connection.settimeout(SECONDS)
             connection.connect(path)
             lines = connection.makefile("rwb")
-            for request in (hello, {"id": 1, "verb": "self-done", "args": {}}):
-                lines.write(json.dumps(request).encode() + b"\n")
+            for each in (hello, request):
+                lines.write(json.dumps(each).encode() + b"\n")
                 lines.flush()
                 answer = json.loads(lines.readline())
                 if not answer["ok"]:

@@ -82,6 +82,8 @@ def turn(agent: "Agent", text: str) -> "Job":
         agent.view.thaw()
     if rule.get("ask") and not (yield from _permission(agent, rule["ask"])):
         return
+    if "new" in rule:
+        agent.renew(fill(rule["new"], letter, groups))
     if rule.get("busy_seconds"):
         yield Pause(float(rule["busy_seconds"]))
     if rule.get("sleep_forever"):

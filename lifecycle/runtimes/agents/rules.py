@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 FILE = "scripted.json"
 BOOT = {"seconds": 0, "trust": False, "trust_first": False, "dialogs": [], "exit": None}
 ACTIONS = {
-    *("match", "times", "print", "freeze", "ask", "busy_seconds", "sleep_forever", "say", "reply", "send"),
+    *("match", "times", "print", "freeze", "ask", "new", "busy_seconds", "sleep_forever", "say", "reply", "send"),
     *("wait_seconds", "done", "exit", "crash"),
 }
 

@@ -47,6 +47,29 @@ def test_the_prompt_file_adds_its_words() -> None:
     assert made.command(spec(prompt_file=Path("/p"))) == ("x", "--prompt", "/p")
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mode": Mode.FRESH}, ("fresh",)),
+        ({}, ("again",)),
+        ({"is_prompt_renewable": False}, ("fresh",)),
+        ({"is_prompt_held": True}, ("held",)),
+    ],
+)
+def test_how_the_prompt_is_passed_on_a_resume(fields, words: tuple[str, ...]) -> None:
+    made = runtime(
+        resume_argv=("x",), prompt_argv=("fresh",), prompt_resume_argv=("again",), prompt_held_argv=("held",)
+    )
+    given = {"mode": Mode.RESUME, "session_ref": "r", "prompt_file": Path("/p")}
+    assert made.command(spec(**(given | fields)))[1:] == words
+
+
+def test_a_held_prompt_can_be_passed_by_no_words_at_all() -> None:
+    made = runtime(resume_argv=("x",), prompt_argv=("-p", "{prompt_file}"), prompt_held_argv=())
+    held = spec(mode=Mode.RESUME, session_ref="r", prompt_file=Path("/p"), is_prompt_held=True)
+    assert made.command(held) == ("x",)
+
+
 def test_resume_names_the_conversation() -> None:
     made = runtime(resume_argv=("x", "-r", "{session_ref}"), prompt_argv=("-p{prompt_file}",))
     resumed = made.command(spec(mode=Mode.RESUME, session_ref="r-9", prompt_file=Path("/p")))

@@ -171,6 +171,14 @@ def test_command_lines() -> None:
     assert not any("dangerously" in word for word in words)
 
 
+def test_on_a_resume_the_prompt_is_read_anew_by_a_client_that_can() -> None:
+    words = ("claude", "--resume", "r", "--append-system-prompt-file", "/f")
+    given = {"session_ref": "r", "prompt_file": Path("/f")}
+    assert CLAUDE.command(spec(Mode.RESUME, **given)) == (*words, "--system-prompt-snapshot", "off")
+    assert CLAUDE.command(spec(Mode.RESUME, **given, is_prompt_renewable=False)) == words
+    assert CLAUDE.command(spec(Mode.RESUME, **given, is_prompt_held=True))[:5] == words
+
+
 @pytest.mark.parametrize("name", ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CODE_MESSAGING_SOCKET"])
 def test_a_session_of_the_operator_does_not_leak_into_a_peers(name: str) -> None:
     assert name not in CLAUDE.environment({name: "1"}, spec(Mode.FRESH))

@@ -177,7 +177,8 @@ def spec(mode: Mode, **fields: object) -> LaunchSpec:
 
 def test_command_lines() -> None:
     assert CODEX.command(spec(Mode.FRESH)) == ("codex", "--no-daemon")
-    assert CODEX.command(spec(Mode.RESUME, session_ref=ONE)) == ("codex", "resume", "--no-daemon", ONE)
+    resumed = CODEX.command(spec(Mode.RESUME, session_ref=ONE))
+    assert resumed == ("codex", "resume", "--no-daemon", "-C", str(spec(Mode.RESUME).cwd), ONE)
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "CODEX_HOME"])
@@ -189,12 +190,41 @@ TRUST = "\n  Folder access\n  /p\n\n  Trust this folder? Codex can read it.\n\n�
 
 
 def test_the_trust_dialog_is_answered_by_its_text() -> None:
-    (trust,) = CODEX.dialogs
+    trust = CODEX.dialogs[0]
     first = trust.step(TRUST.format("Trust and continue", "Back"))
     second = trust.step(TRUST.format("Back", "Trust and continue"))
     assert first is not None and first.answers
     assert second is not None and second.keys == ("Down",)
     assert trust.step(TRUST.format("Trust everything", "Back")) is None
+
+
+REVIEW = """
+  Hooks need review
+  {} hooks are new or changed.
+  Hooks can run outside the sandbox after you trust them.
+
+› 1. Review hooks
+  2. Trust all and continue
+  3. Continue without trusting (hooks won't run)
+
+  enter confirm · esc skip"""
+
+
+def test_of_unknown_hooks_only_ours_are_gone_without() -> None:
+    hooks = CODEX.dialogs[1]
+    step = hooks.step(REVIEW.format(8))
+    assert step is not None and step.keys == ("Down",)
+    assert hooks.step(REVIEW.format(9)) is None
+    assert hooks.step(REVIEW.format(1).replace("hooks are", "hook is")) is None
+
+
+def test_the_prompt_is_given_by_hooks_fresh_resumed_and_held() -> None:
+    fresh = CODEX.command(spec(Mode.FRESH, prompt_file=Path("/f")))
+    assert fresh[2:] == CODEX.prompt_argv
+    resumed = CODEX.command(spec(Mode.RESUME, session_ref=ONE, prompt_file=Path("/f")))
+    assert resumed[-4:] == fresh[2:]
+    held = CODEX.command(spec(Mode.RESUME, session_ref=ONE, prompt_file=Path("/f"), is_prompt_held=True))
+    assert '[{matcher="startup|clear|compact",hooks=[' in held[-3]
 
 
 def test_it_takes_no_input_while_it_works() -> None:

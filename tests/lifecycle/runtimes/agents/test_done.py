@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.runtimes.agents.done import tell_done
+from lifecycle.runtimes.agents.done import tell_done, tell_new
 from transport.paths import Root
 
 
@@ -41,6 +41,14 @@ def test_the_server_is_greeted_with_the_credential_and_told(root: Root) -> None:
         {"peerwake": 1, "role": "control", "credential": "secret", "cwd": "/w"},
         {"id": 1, "verb": "self-done", "args": {}},
     ]
+
+
+def test_a_fresh_session_is_asked_for_with_its_seed(root: Root) -> None:
+    asked: list[dict[str, Any]] = []
+    thread = answer(root, [b'{"ok": true}', b'{"ok": true, "result": {}}'], asked)
+    assert tell_new(environment(root), "/w", "go on") == "told"
+    thread.join()
+    assert asked[1] == {"id": 1, "verb": "self-new", "args": {"seed": "go on"}}
 
 
 @pytest.mark.parametrize(

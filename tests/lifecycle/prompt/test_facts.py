@@ -1,0 +1,62 @@
+"""Facts as YAML: whatever a value holds, it stays a value."""
+
+import codecs
+import json
+import re
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.prompt.facts import document, facts_of, os_version, quote
+from tests.lifecycle.prompt.kitchen import NOON, profile
+
+LONG = re.compile(r"\\U([0-9a-f]{8})")
+
+
+def unquote(scalar: str) -> str:
+    """Read a double-quoted scalar: YAML knows the escapes of JSON, and \\U besides."""
+    assert scalar.isprintable() and "\n" not in scalar
+    halves = LONG.sub(lambda found: json.dumps(chr(int(found[1], 16)))[1:-1], scalar)
+    return str(json.loads(halves))
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_any_text_comes_back_from_one_printable_line(text: str) -> None:
+    assert unquote(quote(text)) == text
+
+
+@given(st.text())
+def test_what_is_no_character_is_shown_as_such(text: str) -> None:
+    assert unquote(quote(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "description", "host"]), st.text(min_size=1)))
+def test_a_document_has_one_line_for_each_value(facts: dict[str, str]) -> None:
+    first, *lines, last = document(facts).split("\n")
+    assert (first, last) == ("---", "---")
+    assert [line.partition(": ")[0] for line in lines] == list(facts)
+    for line, value in zip(lines, facts.values(), strict=True):
+        assert unquote(line.partition(": ")[2]) == re.sub("[\ud800-\udfff]", "\ufffd", value)
+
+
+def test_values_that_look_like_yaml_are_texts() -> None:
+    for text in ("no", "---", "{a: 1}", "# x", "2026-11-20", "a: b", "\u2028- x", "\x1b[31m", "'\"\\"):
+        assert unquote(quote(text)) == text
+    assert quote("é 日") == '"é 日"'
+    assert codecs.encode(quote("\U000e0001")) == b'"\\U000e0001"'
+
+
+def test_empty_values_are_left_out() -> None:
+    assert document({"name": "alice", "description": ""}) == '---\nname: "alice"\n---'
+
+
+def test_what_a_peer_is_told_of_itself() -> None:
+    facts = facts_of(profile("alice", description="Keeps the log"), "claude", NOON)
+    assert list(facts) == [
+        "name", "description", "directory", "runtime", "platform", "os_version", "user", "host", "date",
+    ]  # fmt: skip
+    assert facts["date"] == "2026-11-20"
+    assert (facts["runtime"], facts["user"], facts["host"]) == ("claude", "me", "here")
+    assert facts["os_version"] == os_version() != ""
+    assert datetime.fromisoformat(facts["date"])
