@@ -1,4 +1,4 @@
-"""Change one value of a JSON text and leave every other byte as it is."""
+"""Change or remove one value of a JSON text and leave every other byte as it is."""
 
 import json
 import re
@@ -19,6 +19,38 @@ def set_value(text: str, path: Sequence[str], value: object) -> str:
         raise ValueError("it is not an object")
     found = _INDENT.search(text)
     return _set(text, _skip(text, 0), list(path), value, found[1] if found else "  ", 1)
+
+
+def remove_value(text: str, path: Sequence[str]) -> str:
+    """Return `text`, an object, without the member at `path`; unchanged when there is none.
+
+    Raises ValueError when the text is no JSON object, or has the member twice.
+    """
+    if not isinstance(json.loads(text), dict):
+        raise ValueError("it is not an object")
+    start = _skip(text, 0)
+    for key in path[:-1]:
+        members, _, _ = _members(text, start)
+        if key not in members or text[members[key][0]] != "{":
+            return text
+        start = members[key][0]
+    members, _, end = _members(text, start)
+    if path[-1] not in members:
+        return text
+    cut = _without(text, start, path[-1], members, end)
+    if path[-1] in _members(cut, start)[0]:
+        raise ValueError(f"it has {path[-1]!r} twice")
+    return cut
+
+
+def _without(text: str, start: int, key: str, members: dict[str, tuple[int, int]], end: int) -> str:
+    names = list(members)
+    place = names.index(key)
+    if place > 0:
+        return text[: members[names[place - 1]][1]] + text[members[key][1] :]
+    if len(names) == 1:
+        return text[: start + 1] + text[end - 1 :]
+    return text[: _skip(text, start + 1)] + text[_skip(text, text.index(",", members[key][1]) + 1) :]
 
 
 def _set(text: str, start: int, path: list[str], value: object, unit: str, depth: int) -> str:

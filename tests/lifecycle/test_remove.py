@@ -1,0 +1,184 @@
+"""A removal ends everything of a peer but its files, wherever it is cut off."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lifecycle.flags import Flag, Flags
+from lifecycle.journal import Journal, Removal
+from lifecycle.liveness import PeerLive
+from lifecycle.remove import MessagesWaiting, RemovalStuck
+from lifecycle.session import Session, Sessions, SessionUnreadable
+from lifecycle.states import Mode
+from tests.lifecycle.cutoffs import BOB, OLD, Stage
+from tests.lifecycle.workshop import me
+from transport.create import NewPeer, create
+from transport.errors import InvalidInput
+from transport.identity import Identity
+from transport.message import Draft, accept
+from transport.paths import Root
+from transport.profile import Profile, removed_path
+from transport.relocate import Place
+from transport.spool.store import SpoolStore
+
+TOP = Path(__file__).parents[2]
+CLAUDE = Identity("claude", OLD)
+
+
+@pytest.fixture
+def stage(root: Root) -> Stage:
+    found = Stage(root.home, is_elsewhere=False)
+    found.build()
+    return found
+
+
+def profile(stage: Stage) -> Profile:
+    found = stage.registry.get(OLD)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("where", ["own", "elsewhere"])
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_cut_off_at_every_step_it_is_finished_afterwards(root: Root, how: str, where: str) -> None:
+    argv = [sys.executable, "-m", "tests.lifecycle.cutoffs", "remove", how, str(root.home), where]
+    environ = os.environ | {"PYTHONPATH": str(TOP)}
+    done = subprocess.run(argv, cwd=TOP, env=environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["points"] > 20
+    assert set(seen["outcomes"]) == {OLD, "removed"}
+
+
+def test_what_waits_becomes_dead_letters_and_the_senders_are_told(stage: Stage) -> None:
+    stage.remove()
+    assert stage.outcome() == "removed"
+    with SpoolStore(stage.root.spool) as store:
+        told = [lease.message for lease in stage.leases(store, BOB)]
+        dead = store.dead(CLAUDE)
+    assert [each.body for each in told[:2]] == ["from 0", "from 1"]
+    assert {each.reply_to for each in told[2:]} == {record.message.id for record in dead}
+    assert all("alice was removed" in each.body for each in told[2:])
+    assert [record.reason for record in dead] == ["alice was removed"] * 2
+
+
+def test_the_directory_stays_and_a_new_peer_may_have_it(stage: Stage) -> None:
+    cwd = profile(stage).cwd
+    stage.remove()
+    assert removed_path(cwd).exists()
+    assert stage.registry.rebuild().names == ("bob",)
+    again = create(stage.registry, NewPeer(runtimes=("claude",), name=OLD))
+    assert again.cwd == cwd
+    with SpoolStore(stage.root.spool) as store:
+        assert store.depth(CLAUDE) == 0
+    assert Sessions(stage.root).last(CLAUDE) is None
+    assert stage.registry.verify() == ()
+
+
+def test_purged_the_directory_goes_too(stage: Stage) -> None:
+    cwd = profile(stage).cwd
+    (cwd / "link").symlink_to(stage.root.home / "home")
+    removal = stage.remover.check(profile(stage), force=True, purge=True)
+    stage.remover.begin(removal, force=True)
+    assert stage.remover.finish(removal).notes == ()
+    assert sorted(path.name for path in stage.root.peers.iterdir()) == ["bob"]
+    assert (stage.root.home / "home").is_dir()
+    assert stage.registry.verify() == ()
+
+
+def test_a_purge_that_was_cut_off_in_the_middle_is_finished(stage: Stage) -> None:
+    removal = stage.remover.check(profile(stage), force=True, purge=True)
+    stage.remover.begin(removal, force=True)
+    stage.remover.finish(removal)
+    aside = stage.root.peers / ".alice.removed"
+    (aside / "half").mkdir(parents=True)
+    stage.remover.begin(removal, force=True)
+    stage.remover.finish(removal)
+    assert not aside.exists()
+
+
+def test_nobody_elses_directory_is_deleted(root: Root) -> None:
+    stage = Stage(root.home, is_elsewhere=True)
+    stage.build()
+    with pytest.raises(InvalidInput, match="was not made for alice"):
+        stage.remover.check(profile(stage), force=True, purge=True)
+    stage.remove()
+    assert (stage.cwd(OLD) / "work.txt").exists()
+    assert not os.path.lexists(root.peers / OLD)
+
+
+def test_waiting_messages_refuse_unless_forced(stage: Stage) -> None:
+    with pytest.raises(MessagesWaiting, match="2 messages wait for alice"):
+        stage.remover.check(profile(stage), force=False, purge=False)
+    with SpoolStore(stage.root.spool) as store:
+        stage.leases(store, CLAUDE)
+    assert stage.remover.check(profile(stage), force=False, purge=False) == Removal(Place(OLD, profile(stage).cwd))
+
+
+@pytest.mark.parametrize("runtime", ["claude", "codex", "scripted"])
+def test_a_live_session_refuses_unless_forced(stage: Stage, runtime: str) -> None:
+    """Also one of a runtime that the peer does not declare any more."""
+    identity = Identity(runtime, OLD)
+    Sessions(stage.root).save(Session(identity, "here", "me", "/", "f", 1.0, Mode.FRESH, "id", tmux=me()))
+    with pytest.raises(PeerLive, match=f"alice is live \\({identity}\\).*peerwake stop alice, or .* --force"):
+        stage.remover.check(profile(stage), force=False, purge=False)
+    assert stage.remover.check(profile(stage), force=True, purge=False).name == OLD
+
+
+def test_an_unreadable_record_refuses_unless_forced(stage: Stage) -> None:
+    Sessions(stage.root).path(CLAUDE).write_text("{")
+    with pytest.raises(SessionUnreadable):
+        stage.remover.check(profile(stage), force=False, purge=False)
+
+
+def test_configuration_that_cannot_be_changed_keeps_nobody_in_the_registry(stage: Stage) -> None:
+    path = profile(stage).cwd / ".mcp.json"
+    path.write_text("{")
+    removal = stage.remover.check(profile(stage), force=True, purge=False)
+    stage.remover.begin(removal, force=True)
+    (note,) = stage.remover.finish(removal).notes
+    assert str(path) in note
+    assert path.read_text() == "{"
+    assert stage.registry.names() == ("bob",)
+
+
+def test_a_peer_whose_directory_is_gone_can_be_removed(stage: Stage) -> None:
+    profile(stage).cwd.rename(stage.root.home / "away")
+    stage.remove()
+    assert stage.registry.names() == ("bob",)
+    assert stage.registry.verify() == ()
+
+
+def test_a_message_that_comes_in_between_refuses_and_leaves_no_flag(stage: Stage) -> None:
+    with SpoolStore(stage.root.spool) as store:
+        stage.leases(store, CLAUDE)
+    Flags(stage.root).clear(CLAUDE, Flag.STOPPED)
+    removal = stage.remover.check(profile(stage), force=False, purge=False)
+    late = accept(Draft("late"), BOB, CLAUDE, hops=0, now=stage.clock.wall())
+    with SpoolStore(stage.root.spool) as store:
+        store.enqueue(late, cap=10, hop_limit=9)
+    with pytest.raises(MessagesWaiting):
+        stage.remover.begin(removal, force=False)
+    assert Journal(stage.root).load() is None
+    assert not any(Flags(stage.root).is_set(each, Flag.STOPPED) for each in profile(stage).identities)
+    Flags(stage.root).set(CLAUDE, Flag.STOPPED)
+    with pytest.raises(MessagesWaiting):
+        stage.remover.begin(removal, force=False)
+    assert Flags(stage.root).is_set(CLAUDE, Flag.STOPPED)
+
+
+def test_a_session_that_did_not_end_keeps_its_socket_and_its_record(stage: Stage) -> None:
+    stage.root.tmux_socket(CLAUDE).write_text("")
+    Sessions(stage.root).save(Session(CLAUDE, "here", "me", "/", "f", 1.0, Mode.FRESH, "id", tmux=me()))
+    removal = stage.remover.check(profile(stage), force=True, purge=False)
+    stage.remover.begin(removal, force=True)
+    with pytest.raises(RemovalStuck, match="repeat: peerwake remove alice"):
+        stage.remover.finish(removal)
+    assert stage.root.tmux_socket(CLAUDE).exists()
+    Sessions(stage.root).path(CLAUDE).unlink()
+    stage.remover.finish(removal)
+    assert stage.outcome() == "removed"
