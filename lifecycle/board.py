@@ -46,6 +46,9 @@ class Board:
         self._status: dict[Identity, Status] = {}
         self._watches: dict[Identity, list[Watch]] = {}
         self._on_send: dict[Identity, Callable[[], None]] = {}
+        self._sends: dict[Identity, int] = {}
+        self._wedged: dict[Identity, str] = {}
+        self.is_released = False
 
     def status(self, identity: Identity) -> Status:
         return self._status.get(identity, IDLE)
@@ -81,8 +84,34 @@ class Board:
 
     def sent(self, sender: Identity) -> None:
         """Tell who listens that this identity sent a message."""
+        self._sends[sender] = self.sends(sender) + 1
         if listener := self._on_send.get(sender):
             listener()
+
+    def sends(self, sender: Identity) -> int:
+        """Return how many messages this identity has sent since the server started."""
+        return self._sends.get(sender, 0)
+
+    def wedged(self, identity: Identity) -> str | None:
+        """Return why nobody can tell what this identity's session does, None when that can be told."""
+        return self._wedged.get(identity)
+
+    def set_wedged(self, identity: Identity, detail: str | None) -> None:
+        """Say that nobody can tell what a session does, or with None that it can be told again."""
+        if detail is None:
+            self._wedged.pop(identity, None)
+        else:
+            self._wedged[identity] = detail
+
+    def release(self) -> None:
+        """Let nobody wait any longer: the server ends, and who waits is told what is known now."""
+        self.is_released = True
+        for identity in tuple(self._watches):
+            self._notify(identity)
+
+    def flags_changed(self, identity: Identity) -> None:
+        """Have those who wait for an identity's messages look at its flags again."""
+        self._notify(identity)
 
     @contextmanager
     def on_send(self, sender: Identity, listener: Callable[[], None]) -> Iterator[None]:

@@ -1,18 +1,23 @@
 """What happens when a session dies by itself: retired, logged and counted once, whoever notices it first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import anyio.to_thread
 
+from lifecycle.board import Board
 from lifecycle.crashes import Crashes
 from lifecycle.flags import Flag, Flags
 from lifecycle.limits import Limits
+from lifecycle.obituaries import Obituaries
 from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
+from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
+from transport.spool.spool import Spool
 
 REASON_CHARS: Final = 300
 
@@ -26,13 +31,16 @@ class Deaths:
     flags: Flags
     limits: Limits
     logs: Logs
+    obituaries: Obituaries
+    board: Board
+    spool: Spool
+    kick: Callable[[Identity], None]
 
     async def bury(self, session: Session, event: str) -> None:
         """Retire a session that is over; one that nobody was ending counts as a death."""
         if not await self.terminals.ended(session) or session.is_closing:
             return
-        tmux = None if session.tmux is None else session.tmux.pid
-        self.logs.lifecycle.write(event, identity=session.identity, tmux=tmux)
+        self.obituaries.add(event, session.identity, None if session.tmux is None else session.tmux.pid)
         if session.mode is Mode.RESUME and not session.is_ready:
             return  # what could not be resumed is started fresh, and that start counts
         await self.count(
@@ -43,5 +51,19 @@ class Deaths:
         """Count a death or a start that failed; after a run of them nobody wakes this identity any more."""
         if not await anyio.to_thread.run_sync(self.crashes.record, identity):
             return
+        is_known = self.flags.is_set(identity, Flag.FAILED)
         await anyio.to_thread.run_sync(self.flags.set, identity, Flag.FAILED, reason[:REASON_CHARS])
         self.logs.lifecycle.write("crash-loop", identity=identity, reason=reason)
+        self.board.flags_changed(identity)
+        if not is_known:
+            await self._tell_senders(identity, reason[:REASON_CHARS])
+
+    async def _tell_senders(self, identity: Identity, reason: str) -> None:
+        """Queue one notice for each sender whose messages wait; the messages stay where they are."""
+        try:
+            notices = await self.spool.tell_waiting(identity, reason, self.obituaries.clock.wall())
+        except PeerwakeError as error:
+            self.logs.lifecycle.write("tell-senders-failed", identity=identity, reason=error)
+            return
+        for notice in notices:
+            self.kick(notice.recipient)

@@ -22,6 +22,7 @@ from transport.vocabulary import Hold, MessageState, WakePolicy
 
 Progress = Callable[[str], Awaitable[None]]
 PROGRESS = frozenset({Hold.WAKING, Hold.HANDING_OVER, Hold.UNKNOWN})
+HOPELESS = frozenset({Hold.STOPPED, Hold.CRASH_LOOPING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,10 @@ class Dispatcher:
     ) -> None:
         told: str | None = None
         with anyio.move_on_after(wait):
-            while watch.outcome is None:
+            while watch.outcome is None and not self.board.is_released:
                 changed = watch.changed
                 reason = self._reason(watch.identity, accepted, profile)
-                if not explicit and reason not in PROGRESS:
+                if reason in HOPELESS or (not explicit and reason not in PROGRESS):
                     return
                 if progress is not None and reason != told:
                     told = reason

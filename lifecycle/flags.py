@@ -41,6 +41,13 @@ class Flags:
         """Tell whether the flag file exists, whatever it contains."""
         return os.path.lexists(f"{self._prefix}{identity}.{flag}")  # asked twice for each message
 
+    def set_at(self, identity: Identity, flag: Flag) -> float | None:
+        """Return when a flag was written (wall seconds of the file system), None when it is not set."""
+        try:
+            return self._root.flag(identity, flag).lstat().st_mtime
+        except OSError:
+            return None
+
     def text(self, identity: Identity, flag: Flag) -> str:
         """Return the explanation in a flag file as one plain line, empty when there is none or it is unreadable."""
         try:

@@ -1,4 +1,4 @@
-"""What is known of peers and queues, for those who ask."""
+"""What is known of peers, for those who ask."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,14 @@ import anyio.to_thread
 
 from lifecycle.board import Board
 from lifecycle.flags import Flag, Flags
-from lifecycle.requests import (
-    MessageReport,
-    NoSuchMessage,
-    PeerPage,
-    PeerRow,
-    QueueRow,
-    RuntimeRow,
-)
+from lifecycle.requests import PeerPage, PeerRow, RuntimeRow
 from lifecycle.resolve import Resolver
 from lifecycle.session import Sessions, SessionUnreadable
 from lifecycle.states import PeerState
 from lifecycle.terminals import Terminals
-from transport.clock import Clock, iso
 from transport.identity import Identity
 from transport.profile import Profile
 from transport.registry import Registry
-from transport.spool.records import Record
 from transport.spool.spool import Spool
 from transport.vocabulary import Hold, ScreenState
 
@@ -41,7 +32,6 @@ class Fleet:
     terminals: Terminals
     spool: Spool
     board: Board
-    clock: Clock
 
     async def peers(self, query: str | None, live_only: bool, offset: int, limit: int) -> PeerPage:
         """Return some peers, by name; `live_only` keeps those with a running session."""
@@ -97,6 +87,8 @@ class Fleet:
         except SessionUnreadable as error:
             return PeerState.BLOCKED, str(error)
         status = self.board.status(identity)
+        if session is not None and (wedged := self.board.wedged(identity)) is not None:
+            return PeerState.BLOCKED, wedged
         if session is None:
             return (PeerState.BOOTING if status.is_booting else PeerState.ASLEEP), None
         if status.hold in (Hold.BLOCKED, Hold.ASKS):
@@ -110,71 +102,3 @@ class Fleet:
                 return PeerState.BLOCKED, "asks for a permission or an answer"
             case _:
                 return PeerState.LIVE, None
-
-    async def queue(self, personality: str | None) -> tuple[QueueRow, ...]:
-        """Return the queues of one peer, or all that are not empty; raises UnknownPeer."""
-        if personality is None:
-            dead = {record.message.recipient for record in await self.spool.dead(None)}
-            identities = sorted({*await self.spool.waiting(), *dead})
-        else:
-            profile = self.resolver.profile(personality)
-            identities = [Identity(runtime, personality) for runtime in profile.runtimes]
-        return tuple([await self._queue_row(identity) for identity in identities])
-
-    async def _queue_row(self, identity: Identity) -> QueueRow:
-        view = await self.spool.queue(identity, self.clock.wall())
-        profile = self.registry.get(identity.personality)
-        hold: str | None = self.board.status(identity).hold if view.depth else None
-        if view.depth and self.flags.is_set(identity, Flag.STOPPED):
-            hold = Hold.STOPPED
-        return QueueRow(
-            identity=str(identity),
-            host=profile.host if profile else "",
-            tenant_id=profile.tenant_id if profile else "",
-            depth=view.depth,
-            in_flight=view.in_flight,
-            head_age_seconds=view.head_age_seconds,
-            last_receipt_at=None if view.last_receipt_at is None else iso(view.last_receipt_at),
-            dead=view.dead,
-            hold=hold,
-        )
-
-    async def record(self, message_id: str) -> Record:
-        """Return one message with its body and history; raises NoSuchMessage."""
-        record = await self.spool.message(message_id)
-        if record is None:
-            raise NoSuchMessage(f"there is no message {message_id!r:.60}; settled messages are kept for some days")
-        return record
-
-    async def message(self, message_id: str) -> MessageReport:
-        """Return one message's history; raises NoSuchMessage."""
-        return self.report(await self.record(message_id))
-
-    async def dead_letters(self, personality: str | None) -> tuple[MessageReport, ...]:
-        """Return the dead letters of one peer or of all; raises UnknownPeer."""
-        if personality is None:
-            return tuple(self.report(record) for record in await self.spool.dead(None))
-        profile = self.resolver.profile(personality)
-        found: list[Record] = []
-        for runtime in profile.runtimes:
-            found += await self.spool.dead(Identity(runtime, personality))
-        return tuple(self.report(record) for record in found)
-
-    def report(self, record: Record) -> MessageReport:
-        """Return a record as it is shown: without its body, times in ISO 8601."""
-        message = record.message
-        profile = self.registry.get(message.recipient.personality)
-        return MessageReport(
-            message_id=message.id,
-            sender=str(message.sender),
-            recipient=str(message.recipient),
-            state=record.state,
-            stage=record.stage,
-            attempts=record.attempts,
-            accepted_at=iso(message.accepted_at),
-            settled_at=None if record.settled_at is None else iso(record.settled_at),
-            reason=record.reason,
-            host=profile.host if profile else "",
-            tenant_id=profile.tenant_id if profile else "",
-            events=tuple((iso(at), event, detail) for at, event, detail in record.events),
-        )

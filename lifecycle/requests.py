@@ -35,6 +35,12 @@ class PeerStopped(Refused):
     code = "stopped"
 
 
+class ForeignService(Refused):
+    """The peer is a service that somebody else runs: it is never started, stopped or written to from here."""
+
+    code = "foreign-service"
+
+
 class CrashLooping(Refused):
     """The peer dies again and again; an operator must start it."""
 
@@ -128,7 +134,7 @@ class PeerPage:
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """The queue of one identity; times are ISO 8601, ages seconds."""
+    """The queue of one identity; times are ISO 8601, ages seconds, `detail` what more is known of `hold`."""
 
     identity: str
     host: str
@@ -139,6 +145,16 @@ class QueueRow:
     last_receipt_at: str | None
     dead: int
     hold: str | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Messages by id; without ids the dead letters of one peer (None: of all) given up that long ago or longer."""
+
+    message_ids: tuple[str, ...] = ()
+    personality: str | None = None
+    older_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +173,11 @@ class MessageReport:
     host: str
     tenant_id: str
     events: tuple[tuple[str, str, str], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Some dead letters, and how many there are in all."""
+
+    rows: tuple[MessageReport, ...]
+    total: int

@@ -9,6 +9,7 @@ from lifecycle.flags import Flag, Flags
 from lifecycle.limits import Limits
 from lifecycle.requests import (
     CrashLooping,
+    ForeignService,
     PeerStopped,
     RateLimited,
     SelfSend,
@@ -23,10 +24,14 @@ from transport.vocabulary import Hold
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Answers where a message for a name goes, from memory and one look at the flags."""
+    """Answers where a message for a name goes, from memory and one look at the flags.
+
+    `services` are the runtimes whose sessions are run by a service manager, not from here.
+    """
 
     registry: Registry
     flags: Flags
+    services: frozenset[str] = frozenset()
 
     def profile(self, name: str) -> Profile:
         """Return a peer's profile; raises UnknownPeer with the nearest names."""
@@ -60,8 +65,25 @@ class Resolver:
             return Hold.STOPPED
         return Hold.CRASH_LOOPING if self.flags.is_set(identity, Flag.FAILED) else None
 
+    def is_foreign(self, identity: Identity) -> bool:
+        """Tell whether this presence is a service that is not ours: it is only looked at."""
+        return identity.runtime in self.services
+
+    def is_wakeable(self, identity: Identity) -> bool:
+        """Tell whether a message may wake this identity."""
+        return not self.is_foreign(identity) and self.unwakeable(identity) is None
+
+    def refuse_foreign(self, identity: Identity) -> None:
+        """Raise ForeignService for a presence that is not ours to start, stop or write to."""
+        if self.is_foreign(identity):
+            raise ForeignService(
+                f"{identity.personality} ({identity.runtime}) is a service that peerwake does not manage;"
+                " nothing was done or queued. Use another of its runtimes, or ask whoever runs that service"
+            )
+
     def refuse_unwakeable(self, identity: Identity) -> None:
-        """Raise PeerStopped or CrashLooping if nobody may wake this identity."""
+        """Raise ForeignService, PeerStopped or CrashLooping if nobody may wake this identity."""
+        self.refuse_foreign(identity)
         hold = self.unwakeable(identity)
         if hold is Hold.STOPPED:
             raise PeerStopped(

@@ -1,64 +1,96 @@
 """The one supervisor of a host: adopts sessions, notices deaths, keeps a drain for each waiting identity."""
 
-import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
-from lifecycle import canary
-from lifecycle.canary import Ensured
+from lifecycle.act import Acts, Work
+from lifecycle.decide import Action, Presence, decide
 from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
-from lifecycle.exitcause import write_for_hook
-from lifecycle.panelogs import PaneLogs
-from lifecycle.session import Session, SessionUnreadable
+from lifecycle.flags import Flag
+from lifecycle.idle import Idleness
+from lifecycle.observe import Observation, Observer, Running
+from lifecycle.sight import look_at
+from lifecycle.upkeep import Upkeep
+from lifecycle.vigil import Vigil, guarded
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
-from transport.process import ProcessId, terminate
-from transport.tmux.control import TmuxGone
-from transport.tmux.server import wait_dead
+from transport.process import ProcessId
 from transport.vocabulary import Hold, WakePolicy
 
 OTHERS_POLL_SECONDS: Final = 0.25
-NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0)
 SHORTEST_BACKOFF_SECONDS: Final = 0.1
+AT_ONCE: Final = 8
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs the drains; every method is called on the event loop."""
+    """Runs the drains and the tick; every method is called on the event loop."""
 
     deck: Deck
     logs: Logs
+    is_verbose: bool = False
     tasks: TaskGroup | None = None
     drains: dict[Identity, Drain | EphemeralDrain] = field(default_factory=dict)
-    watched: dict[Identity, ProcessId] = field(default_factory=dict)
     again: set[Identity] = field(default_factory=set)
+    busy: set[Identity] = field(default_factory=set)
+    vigil: Vigil = field(init=False)
+    observer: Observer = field(init=False)
+    acts: Acts = field(init=False)
+    upkeep: Upkeep = field(init=False)
+
+    def __post_init__(self) -> None:
+        deck, logs, root = self.deck, self.logs, self.deck.terminals.root
+        see, sizes = partial(look_at, deck.terminals), deck.terminals.transcript_sizes
+        idleness = Idleness(see, sizes, root.pane_log, deck.board, deck.limits, deck.clock)
+        self.vigil = Vigil(deck, logs, self._ended)
+        self.observer = Observer(
+            root, deck.sessions, deck.resolver, deck.spool, deck.board, idleness, logs, self._running
+        )
+        self.acts = Acts(deck, logs, idleness, self.drains.keys(), self.vigil.watched.keys(), self.kick, self._aside)
+        self.upkeep = Upkeep(deck, logs, lambda: self.vigil.watched)
 
     @property
     def is_running(self) -> bool:
         return self.tasks is not None
 
+    @property
+    def watched(self) -> dict[Identity, ProcessId]:
+        """The tmux servers of the live sessions."""
+        return self.vigil.watched
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Adopt what is there, then supervise until cancelled; ready when all sessions are adopted."""
         async with anyio.create_task_group() as tasks:
-            self.tasks = tasks
-            self.deck.terminals.on_session(self.watch)
+            self._enter(tasks)
             try:
-                await self._adopt()
-                await self._guarded("drain", None, self._drain_waiting)
+                # What waited too long while no server ran is not delivered by this one.
+                await guarded(self.logs, "expire", None, self.upkeep.expire)
+                await guarded(self.logs, "adopt", None, self.attend)
+                await guarded(self.logs, "canary", None, self.upkeep.ensure_canary)
                 task_status.started()
                 tasks.start_soon(self._notice_others)
                 await self._tick_for_ever()
             finally:
-                self.tasks = None
+                self._enter(None)
+
+    def _enter(self, tasks: TaskGroup | None) -> None:
+        obituaries = self.deck.deaths.obituaries
+        self.tasks = self.vigil.tasks = obituaries.tasks = tasks
+        if tasks is None:
+            obituaries.flush()
+        else:
+            self.deck.terminals.on_session(self.vigil.watch)
+
+    def _running(self) -> Running:
+        return Running(self.drains.keys(), self.vigil.watched.keys())
 
     def kick(self, identity: Identity) -> None:
         """A message waits for this identity: see that its drain runs and looks."""
@@ -81,6 +113,14 @@ class Supervisor:
         is_ephemeral = profile is not None and profile.wake_policy is WakePolicy.EPHEMERAL
         return EphemeralDrain(self.deck, identity) if is_ephemeral else Drain(self.deck, identity)
 
+    def _renewed(self, identity: Identity, drain: Drain | EphemeralDrain) -> Drain | EphemeralDrain:
+        """Return the drain for the wake policy as it is now; the same one while that is unknown or unchanged."""
+        try:
+            fresh = self._new_drain(identity)
+        except PeerwakeError:
+            return drain
+        return drain if type(fresh) is type(drain) else fresh
+
     async def _run_drain(self, identity: Identity, drain: Drain | EphemeralDrain) -> None:
         deck, failures = self.deck, 0
         try:
@@ -99,130 +139,80 @@ class Supervisor:
                     self.again.add(identity)
                 if identity not in self.again:
                     return
+                drain = self.drains[identity] = self._renewed(identity, drain)
         finally:
             deck.board.clear(identity)
+            self.acts.idleness.touch(identity)
             del self.drains[identity]
 
-    async def _guarded(self, what: str, identity: Identity | None, work: Callable[[], Awaitable[object]]) -> None:
-        """Do something whose failure must not end the server: it leaves a line, and the next tick tries again."""
-        try:
-            await work()
-        except Exception as error:  # the boundary of one concern
-            fault = f"{type(error).__name__}: {error}"[:500]
-            self.logs.lifecycle.write(f"{what}-failed", identity=identity, reason=fault)
-
-    def watch(self, session: Session) -> None:
-        """Notice the death of a session's tmux server at once."""
-        if self.tasks is None or session.tmux is None or self.watched.get(session.identity) == session.tmux:
-            return
-        self.watched[session.identity] = session.tmux
-        identity, start = session.identity, self.tasks.start_soon
-        start(self._guarded, "watch", identity, partial(self._watch, session, session.tmux))
-        if session.pane is not None:
-            start(self._guarded, "see-out", identity, partial(self._see_out, session, session.tmux, session.pane))
-
-    async def _see_out(self, session: Session, tmux: ProcessId, agent: ProcessId) -> None:
-        """See that the tmux server ends with its agent.
-
-        tmux 3.3a loses a SIGCHLD now and then (measured: one death in thirty): the dead agent stays a
-        zombie and its hook never runs, until another SIGCHLD comes.
-        """
-        await wait_dead(agent)
-        for pause in NUDGES:
-            await self.deck.clock.sleep(pause)
-            if not terminate(tmux, signal.SIGCHLD):
-                return
-        while tmux.is_alive() and not await self._end_if_dead(session):
-            await self.deck.clock.sleep(NUDGES[-1])
-
-    async def _end_if_dead(self, session: Session) -> bool:
-        """End a tmux server whose pane is certainly dead; False while that is unknown."""
-        try:
-            await self.deck.terminals.look(session)
-        except TmuxGone:
-            root = self.deck.terminals.root
-            if await anyio.to_thread.run_sync(write_for_hook, root, self.logs, session):
-                self.logs.lifecycle.write("hook-silent", identity=session.identity)
-            await self.deck.terminals.kill(session)
-            return True
-        except PeerwakeError as error:
-            self.logs.lifecycle.write("agent-dead", identity=session.identity, tmux="unknown", reason=error)
-        return False
-
-    async def _watch(self, session: Session, tmux: ProcessId) -> None:
-        identity = session.identity
-        try:
-            await wait_dead(tmux)
-        finally:
-            # Also when it could not be waited for: the next tick takes it over again.
-            if self.watched.get(identity) == tmux:
-                del self.watched[identity]
-        current = await anyio.to_thread.run_sync(self._load, identity)
-        if current is None or current.fence != session.fence or current.is_closing:
-            await self.deck.terminals.forget(session)
-            return
-        await self.deck.deaths.bury(current, "session-gone")
+    def _ended(self, identity: Identity) -> None:
+        """A session died: its drain looks at once, and a renewal that waited for this is not kept waiting."""
         if drain := self.drains.get(identity):
             drain.poke()
+        if self.tasks is not None and self.deck.flags.is_set(identity, Flag.NEW):
+            self.tasks.start_soon(guarded, self.logs, "attend", identity, partial(self.attend, {identity}))
 
-    def _load(self, identity: Identity) -> Session | None:
+    async def attend(self, only: Collection[Identity] | None = None) -> None:
+        """Observe, decide, act: for every identity there may be something to do about, or some of them."""
+        observed = await self.observer.survey(only)
+        places, now = anyio.CapacityLimiter(AT_ONCE), self.deck.clock.monotonic()
+        async with anyio.create_task_group() as tasks:
+            for at in observed:
+                action = decide(at.seen, now, self.deck.limits)
+                if self.is_verbose:
+                    self._tell(at, action, now)
+                if action is not Action.NOTHING and at.identity not in self.busy:
+                    tasks.start_soon(self._act, places, action, at)
+
+    def _tell(self, at: Observation, action: Action, now: float) -> None:
+        """Write what a look saw and what comes of it; only where that is asked for."""
+        seen = at.seen
+        self.logs.lifecycle.write(
+            "look",
+            identity=at.identity,
+            presence=seen.presence,
+            activity=seen.activity if seen.presence is Presence.ALIVE else None,
+            quiet=None if seen.quiet_since is None else f"{now - seen.quiet_since:.0f}",
+            waiting=seen.waiting,
+            draining=seen.is_draining or None,
+            action=action,
+        )
+
+    async def _act(self, places: anyio.CapacityLimiter, action: Action, at: Observation) -> None:
+        async with places:
+            await guarded(self.logs, action, at.identity, partial(self.acts.act, action, at))
+
+    def _aside(self, what: str, identity: Identity, work: Work) -> None:
+        """Do what takes long without holding the tick up; meanwhile nothing else is decided about the identity."""
+        if self.tasks is not None and identity not in self.busy:
+            self.busy.add(identity)
+            self.tasks.start_soon(self._do_aside, what, identity, work)
+
+    async def _do_aside(self, what: str, identity: Identity, work: Work) -> None:
         try:
-            return self.deck.sessions.load(identity)
-        except SessionUnreadable:
-            return None
-
-    async def _adopt(self) -> None:
-        """Take over every session that is not watched: at the start all of them, later what was unknown then."""
-        for identity in await anyio.to_thread.run_sync(self.deck.sessions.identities):
-            if identity not in self.watched:
-                await self._guarded("adopt", identity, partial(self._adopt_one, identity))
-        await self._ensure_canary()
-
-    async def _ensure_canary(self) -> None:
-        """See that somebody outside this server writes down what kills a tmux server."""
-        servers = dict(self.watched)
-        result = await anyio.to_thread.run_sync(canary.ensure_all, self.deck.terminals.root, servers)
-        if result is not Ensured.ALREADY:
-            self.logs.lifecycle.write("canary", result=result, servers=len(servers))
-        # The hook and the canary write to it as well, and they never rotate.
-        await anyio.to_thread.run_sync(self.logs.exits.rotate)
-
-    async def _trim_pane_logs(self) -> None:
-        logs = PaneLogs(self.deck.terminals.root)
-        failures = await anyio.to_thread.run_sync(logs.trim, tuple(self.watched), self.deck.clock.wall())
-        if failures:
-            self.logs.lifecycle.write("pane-logs", failures=failures)
-
-    async def _adopt_one(self, identity: Identity) -> None:
-        session = await self.deck.waker.adopt(identity)
-        if session is not None and session.task is not None:
-            # Its task may be settled already, and then nothing else would end it.
-            self.kick(identity)
-
-    async def _drain_waiting(self) -> None:
-        for identity in await self.deck.spool.waiting():
-            self.kick(identity)
+            await guarded(self.logs, what, identity, work)
+        finally:
+            self.busy.discard(identity)
 
     async def _notice_others(self) -> None:
         """Messages spooled by other processes come without a kick: look when the database changed."""
         while True:
             await self.deck.clock.sleep(OTHERS_POLL_SECONDS)
-            await self._guarded("notice", None, self._look_at_others)
+            await guarded(self.logs, "notice", None, self._look_at_others)
 
     async def _look_at_others(self) -> None:
         await self.deck.terminals.release_unused()
         if await self.deck.spool.changed_elsewhere():
-            await self._drain_waiting()
+            for identity in await self.deck.spool.waiting():
+                if identity in self.drains or self.deck.resolver.is_wakeable(identity):
+                    self.kick(identity)
 
     async def _tick_for_ever(self) -> None:
         while True:
             await self.deck.clock.sleep(self.deck.limits.tick_seconds)
-            await self._guarded("tick", None, self._tick)
+            await self.tick()
 
-    async def _tick(self) -> None:
-        await self._adopt()
-        await self._guarded("pane-logs", None, self._trim_pane_logs)
-        now = self.deck.clock.wall()
-        for dead in await self.deck.spool.expire(now, self.deck.limits.message_ttl_seconds):
-            self.deck.settler.buried(dead)
-        await self._drain_waiting()
+    async def tick(self) -> None:
+        """Look at everything once; what fails is tried again at the next one."""
+        await guarded(self.logs, "tick", None, self.upkeep.run)
+        await guarded(self.logs, "tick", None, self.attend)

@@ -28,7 +28,10 @@ Tasks = dict[str, list[Any]]
 Answers = dict[str, dict[str, Any]]
 
 PEERWAKE = [sys.executable, "-m", "mcp_server"]
-OPERATORS = ("stop", "start", "dead", "show", "retry", "drop", "attach", "reload")
+OPERATORS = (
+    *("stop", "start", "dead", "show", "retry", "drop", "reload"),
+    *("attach", "watch", "run", "new", "refresh", "interrupt", "compact"),
+)
 FORGED = ("--from", "--from there", "--from operator", "token", "token and --from", "operator's token")
 HONEST = ("cleared", "there", "variables")
 

@@ -173,6 +173,34 @@ def test_i8_a_stopped_peer_is_not_woken_and_nothing_is_queued(world: World) -> N
     assert "ev=wake " not in world.log("lifecycle")
 
 
+def test_i9_a_service_that_is_not_ours_is_never_started_stopped_or_written_to(world: World) -> None:
+    world.root.runtimes.mkdir()
+    program = 'argv = ["/bin/sh", "-c", "echo started >>{cwd}/started; cat"]'
+    (world.root.runtimes / "radio.toml").write_text(f'extends = "command"\nkind = "service"\n{program}\n')
+    assert world.run("create", "tower", "--runtime", "radio").returncode == 0
+    world.extra["PEERWAKE_TICK_SECONDS"] = "0.1"
+    before = sorted(path.name for path in world.root.state.iterdir())
+    offline = world.run("send", "tower", "one", "--json")
+    assert (offline.returncode, json.loads(offline.stdout)["error"]["code"]) == (4, "foreign-service")
+    world.serve()
+    for words in (
+        ("send", "tower", "one"),
+        *((verb, "tower") for verb in ("stop", "start", "new", "refresh")),
+    ):
+        done = world.run(*words)
+        assert (done.returncode, "that peerwake does not manage" in done.stderr) == (4, True), (words, done)
+    with Control(world.root) as control:
+        assert control.call("attach", name="tower")["error"]["code"] == "foreign-service"
+    assert world.run("stop", "--all").returncode == 0
+    (world.root.state / "radio-tower.new").write_text("a seed")
+    until(lambda: world.state("tower") == "asleep", what="the state of a service that nobody runs")
+    assert world.depth("tower") == 0
+    assert not (world.root.peers / "tower/started").exists()
+    assert "radio-tower" not in world.log("lifecycle")
+    left = {path.name for path in world.root.state.iterdir()} - {*before, "radio-tower.new"}
+    assert not [name for name in left if name.startswith("radio-tower")]
+
+
 def test_i10_sessions_outlive_a_killed_server_and_are_adopted(world: World) -> None:
     world.create("alice")
     server = world.serve()

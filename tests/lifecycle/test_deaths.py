@@ -6,8 +6,12 @@ import anyio
 import pytest
 
 from lifecycle.flags import Flag
-from tests.lifecycle.stage import ALICE, Scene, scene
+from tests.lifecycle.stage import ALICE, BOB, Scene, scene
+from transport.identity import Identity
 from transport.paths import Root
+from transport.spool.faults import SpoolFull
+from transport.spool.spool import Spool
+from transport.vocabulary import Kind
 
 
 @pytest.fixture
@@ -50,3 +54,49 @@ async def test_failed_starts_are_counted_with_what_they_said(stage: Scene) -> No
         await stage.deck.deaths.count(ALICE, "the client is not installed\x1b[31m" + "x" * 1000)
     text = stage.deck.flags.text(ALICE, Flag.FAILED)
     assert text.startswith("the client is not installed") and len(text) <= 300
+
+
+CAROL = Identity("scripted", "carol")
+
+
+async def loop(stage: Scene) -> None:
+    for _ in range(3):
+        await stage.deck.deaths.count(ALICE, "it died")
+
+
+async def test_a_crash_loop_is_told_to_each_sender_that_waits_once(stage: Scene) -> None:
+    for _ in range(3):
+        await stage.send(sender=BOB)
+    await stage.send(sender=CAROL)
+    await loop(stage)
+    assert (await stage.spool.depth(ALICE), await stage.spool.depth(BOB), await stage.spool.depth(CAROL)) == (4, 1, 1)
+    assert sorted(stage.kicked) == [BOB, CAROL]
+    lease = await stage.spool.lease(BOB, "f", stage.clock.wall())
+    assert lease is not None and lease.message.kind is Kind.NOTICE and "it died" in lease.message.body
+    await stage.deck.deaths.count(ALICE, "and again")
+    assert await stage.spool.depth(BOB) == 1
+    stage.deck.flags.clear(ALICE, Flag.FAILED)
+    await stage.deck.deaths.count(ALICE, "after a start")
+    assert await stage.spool.depth(BOB) == 2
+
+
+async def test_who_waits_in_a_call_is_woken_to_hear_of_a_crash_loop(stage: Scene) -> None:
+    message = await stage.send()
+    with stage.deck.board.watch(message.id, ALICE) as watch:
+        changed = watch.changed
+        await loop(stage)
+        assert changed.is_set()
+
+
+async def test_a_disk_that_is_full_keeps_no_crash_loop_from_being_stopped(stage: Scene) -> None:
+    async def full(*args: object) -> None:
+        raise SpoolFull("no space is left")
+
+    await stage.send()
+    original, Spool.tell_waiting = Spool.tell_waiting, full  # type: ignore[method-assign,assignment]
+    try:
+        await loop(stage)
+    finally:
+        Spool.tell_waiting = original  # type: ignore[method-assign]
+    assert stage.deck.flags.is_set(ALICE, Flag.FAILED)
+    assert "ev=tell-senders-failed identity=scripted-alice" in stage.log("lifecycle")

@@ -129,6 +129,24 @@ async def test_an_asked_for_wait_is_kept_whatever_holds_the_message(desk: Desk) 
     assert anyio.current_time() - began >= SECONDS
 
 
+async def test_who_waits_while_the_server_ends_is_told_what_is_known(desk: Desk) -> None:
+    desk.live = True
+    results: list[SendResult] = []
+
+    async def send() -> None:
+        results.append(await desk.send(wait=100))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        with anyio.fail_after(10):
+            while not desk.kicked:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+        desk.stage.deck.board.release()
+    results.append(await desk.send(wait=100))
+    assert [result.status for result in results] == [SendStatus.QUEUED] * 2
+    assert [result.reason for result in results] == [Hold.HANDING_OVER, Hold.BUSY]
+
+
 async def test_delivered_is_said_only_with_a_receipt(desk: Desk) -> None:
     def settle(identity: Identity) -> None:
         tasks.start_soon(consume, identity)

@@ -19,8 +19,10 @@ ALICE = Identity("scripted", "alice")
 def test_a_flag_is_set_until_it_is_cleared(root: Root, flag: Flag) -> None:
     flags = Flags(root)
     assert not flags.is_set(ALICE, flag)
+    assert flags.set_at(ALICE, flag) is None
     flags.set(ALICE, flag, "why")
     assert Flags(root).is_set(ALICE, flag)
+    assert flags.set_at(ALICE, flag) == root.flag(ALICE, flag).stat().st_mtime
     assert flags.text(ALICE, flag) == "why"
     assert flags.clear(ALICE, flag)
     assert not flags.clear(ALICE, flag)

@@ -1,4 +1,4 @@
-"""What those who ask are told of peers, queues and messages."""
+"""What those who ask are told of peers."""
 
 from collections.abc import AsyncIterator
 
@@ -6,10 +6,9 @@ import pytest
 
 from lifecycle.flags import Flag
 from lifecycle.fleet import Fleet
-from lifecycle.requests import NoSuchMessage, UnknownPeer
+from lifecycle.requests import UnknownPeer
 from lifecycle.states import PeerState
 from tests.lifecycle.stage import ALICE, BOB, Scene, scene
-from transport.identity import Identity
 from transport.paths import Root
 from transport.vocabulary import Hold, ScreenState
 
@@ -36,7 +35,6 @@ def fleet(stage: Scene) -> Fleet:
         deck.terminals,
         deck.spool,
         deck.board,
-        stage.clock,
     )
 
 
@@ -100,33 +98,3 @@ async def test_pages_rows_and_the_live_ones(stage: Scene) -> None:
     assert row.queue_depth == 1
     with pytest.raises(UnknownPeer):
         await fleet(stage).peer("alicia")
-
-
-async def test_queues_of_one_of_all_and_of_who_is_gone(stage: Scene) -> None:
-    message = await stage.send()
-    stage.deck.board.update(ALICE, hold=Hold.DRAFT)
-    (row,) = await fleet(stage).queue("alice")
-    assert (row.depth, row.hold, row.in_flight, row.host) == (1, Hold.DRAFT, None, "here")
-    stage.deck.flags.set(ALICE, Flag.STOPPED)
-    (row,) = await fleet(stage).queue("alice")
-    assert row.hold == Hold.STOPPED
-    stage.registry.remove("alice")
-    await stage.spool.bury(message.id, "gone", stage.clock.wall())
-    rows = {row.identity: row for row in await fleet(stage).queue(None)}
-    assert set(rows) == {"scripted-alice", "scripted-bob"}
-    assert (rows["scripted-alice"].dead, rows["scripted-bob"].depth) == (1, 1)
-    with pytest.raises(UnknownPeer):
-        await fleet(stage).queue("alice")
-
-
-async def test_a_message_s_history_is_complete_and_an_unknown_id_an_error(stage: Scene) -> None:
-    message = await stage.send()
-    await stage.spool.lease(ALICE, "f", stage.clock.wall())
-    report = await fleet(stage).message(message.id)
-    assert (report.state, report.stage, report.sender) == ("leased", "held", "scripted-bob")
-    assert [event for _, event, _ in report.events] == ["accepted", "leased"]
-    with pytest.raises(NoSuchMessage):
-        await fleet(stage).message("m_" + "0" * 20)
-    assert await fleet(stage).dead_letters("alice") == ()
-    assert await fleet(stage).dead_letters(None) == ()
-    assert Identity("claude", "carol") not in await stage.spool.waiting()

@@ -10,20 +10,25 @@ from typing import Any
 import anyio
 import pytest
 
+from lifecycle.act import Acts
+from lifecycle.decide import Action
 from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
+from lifecycle.observe import Observation
+from lifecycle.requests import ForeignService
 from lifecycle.session import Session
 from lifecycle.states import Mode, SendStatus
 from lifecycle.supervise import Supervisor
 from tests.clock import FakeClock
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
+from transport.message import Message, accept, check_draft
 from transport.paths import Root
 from transport.process import ProcessId, terminate
 from transport.spool.faults import SpoolFull
 from transport.spool.spool import Spool
-from transport.vocabulary import Hold, MessageState, WakePolicy
+from transport.vocabulary import Hold, MessageState, Stage, WakePolicy
 
 ALICE, BOB, WORKER = (Identity("scripted", name) for name in ("alice", "bob", "worker"))
 GONE = ProcessId(1, "never")
@@ -62,8 +67,7 @@ async def test_one_bad_record_keeps_no_server_from_starting_and_no_other_from_ad
     shop.deck.sessions.save(dead(Identity("vanished", "carol")))
     async with shop.supervised():
         assert shop.deck.sessions.identities() == [ALICE]
-    assert "ev=adopt-failed identity=scripted-alice" in shop.log()
-    assert "SessionUnreadable" in shop.log()
+    assert shop.log().count("ev=observe-failed identity=scripted-alice code=session-unreadable") == 1
 
 
 async def test_an_unreadable_record_is_looked_at_again_at_the_tick(shop: Workshop) -> None:
@@ -159,8 +163,6 @@ async def test_messages_that_wait_too_long_are_dead_also_while_held(shop: Worksh
 
 
 async def _spooled(shop: Workshop, at: float) -> str:
-    from transport.message import accept, check_draft
-
     message = accept(check_draft("old"), BOB, ALICE, hops=0, now=at)
     shop.deck.flags.set(BOB, Flag.STOPPED)
     await shop.deck.spool.enqueue(message, cap=10, hop_limit=5)
@@ -240,3 +242,71 @@ async def _accept(shop: Workshop, body: str) -> str:
 
 async def _is_empty(shop: Workshop) -> bool:
     return await shop.deck.spool.depth(ALICE) == 0
+
+
+async def test_what_a_stopped_peer_had_in_flight_is_settled_and_nothing_else_is_done(shop: Workshop) -> None:
+    message = await _accept(shop, "hello")
+    lease = await shop.deck.spool.lease(ALICE, "gone", shop.deck.clock.wall())
+    assert lease is not None
+    await shop.deck.spool.stage(message, Stage.PASTING, shop.deck.clock.wall())
+    shop.deck.flags.set(ALICE, Flag.STOPPED)
+    async with shop.supervised():
+        await until(lambda: _is_queued(shop, message))
+        await shop.supervisor.tick()
+    assert "ev=wake " not in shop.log() and shop.deck.sessions.identities() == []
+
+
+async def _is_queued(shop: Workshop, message_id: str) -> bool:
+    record = await shop.deck.spool.message(message_id)
+    return record is not None and record.state is MessageState.QUEUED
+
+
+async def test_a_service_that_is_not_ours_is_only_looked_at(root: Root) -> None:
+    root.runtimes.mkdir()
+    (root.runtimes / "radio.toml").write_text('extends = "command"\nkind = "service"\nargv = ["/bin/cat"]\n')
+    async with workshop(root, tick_seconds=0.1) as shop:
+        radio = shop.peer("tower", runtimes=("radio",), default_runtime="radio")
+        record = shop.deck.sessions.save(dead(radio))
+        shop.deck.flags.set(radio, Flag.NEW, "a seed")
+        await shop.deck.spool.enqueue(_letter(shop, radio), cap=10, hop_limit=5)
+        async with shop.supervised():
+            with pytest.raises(ForeignService, match="tower"):
+                await shop.send("tower")
+            for _ in range(3):
+                await shop.supervisor.tick()
+            with pytest.raises(ForeignService):
+                await shop.deck.waker.wake(radio)
+        assert shop.deck.sessions.load(radio) == record
+        assert shop.deck.flags.is_set(radio, Flag.NEW) and await shop.deck.spool.depth(radio) == 1
+        assert str(radio) not in shop.log()
+
+
+def _letter(shop: Workshop, to: Identity) -> Message:
+    return accept(check_draft("hello"), BOB, to, hops=0, now=shop.deck.clock.wall())
+
+
+async def test_many_deaths_at_once_are_one_event(root: Root) -> None:
+    async with workshop(root) as shop:
+        for number in range(7):
+            shop.deck.sessions.save(dead(shop.peer(f"p{number}")))
+        async with shop.supervised():
+            assert shop.deck.sessions.identities() == []
+        assert shop.log().count("ev=mass-death count=7 ") == 1
+        assert "ev=server-dead" not in shop.log() and "ev=session-gone" not in shop.log()
+
+
+async def test_a_tick_with_many_things_to_do_does_each_once(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One action for one identity; what one of them raises keeps no other from being done."""
+    done: list[tuple[Action, Identity]] = []
+
+    async def act(self: Acts, action: Action, at: Observation) -> None:
+        done.append((action, at.identity))
+        if at.identity == ALICE:
+            raise OSError("no space is left")
+
+    monkeypatch.setattr(Acts, "act", act)
+    shop.deck.sessions.save(dead())
+    shop.deck.sessions.save(dead(BOB, is_closing=True))
+    async with shop.supervised():
+        assert sorted(done) == [(Action.BURY, ALICE), (Action.FINISH_CLOSE, BOB)]
+    assert "ev=bury-failed identity=scripted-alice" in shop.log()

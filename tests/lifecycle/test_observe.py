@@ -1,0 +1,148 @@
+"""What files and kernel say of an identity, and what a look at everything costs."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lifecycle.decide import Activity, Presence, Seen, Wish
+from lifecycle.flags import Flag
+from lifecycle.observe import presence_of, read_records
+from lifecycle.renewal import Renewal, Renewals
+from lifecycle.session import Session
+from lifecycle.states import End, Mode
+from tests.clock import FakeClock
+from tests.lifecycle.workshop import Workshop, me, workshop
+from transport.identity import Identity
+from transport.message import Draft, accept
+from transport.paths import Root
+from transport.process import ProcessId
+from transport.registry import Registry
+from transport.snapshot import RegistryCorrupt
+
+ALICE, BOB, CAROL, DAVE = (Identity("scripted", name) for name in ("alice", "bob", "carol", "dave"))
+GONE = ProcessId(1, "never")
+
+
+def session(identity: Identity = ALICE, **changes: Any) -> Session:
+    known = Session(identity, "h", "t", "/tmp", f"f-{identity}", 1.0, Mode.FRESH, "s1", tmux=me(), pane=me())
+    return replace(known, **changes)
+
+
+@pytest.fixture
+async def shop(root: Root) -> AsyncIterator[Workshop]:
+    async with workshop(root, clock=FakeClock()) as built:
+        for name in ("alice", "bob", "carol", "dave"):
+            built.peer(name)
+        yield built
+
+
+async def seen(shop: Workshop, identity: Identity = ALICE) -> Seen:
+    (found,) = [each for each in await shop.supervisor.observer.survey() if each.identity == identity]
+    return found.seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "presence"),
+    [
+        ({}, Presence.ALIVE),
+        ({"tmux": None, "pane": None}, Presence.STARTING),
+        ({"tmux": GONE}, Presence.SERVER_DEAD),
+        ({"pane": GONE}, Presence.SESSION_GONE),
+        ({"tmux": GONE, "pane": GONE}, Presence.SERVER_DEAD),
+        ({"is_closing": True}, Presence.CLOSING),
+        ({"is_closing": True, "end": End.NEW, "tmux": GONE}, Presence.CLOSING),
+    ],
+)
+def test_the_presence_of_a_record(changes: dict[str, Any], presence: Presence) -> None:
+    assert presence_of(session(**changes))[0] is presence
+
+
+def test_no_record_is_no_session() -> None:
+    assert presence_of(None) == (Presence.NONE, None)
+
+
+async def test_what_is_found_of_whom(shop: Workshop) -> None:
+    deck = shop.deck
+    deck.sessions.save(session(ALICE, tmux=GONE, task="m_1"))
+    deck.sessions.path(BOB).write_text("{")
+    Renewals(shop.root).set(CAROL, Renewal(None, "seed"))
+    for identity in (ALICE, DAVE):
+        deck.flags.set(identity, Flag.STOPPED)
+    message = accept(Draft("hello"), ALICE, DAVE, hops=0, now=deck.clock.wall())
+    await deck.spool.enqueue(message, cap=10, hop_limit=5)
+    await deck.spool.lease(DAVE, "f", deck.clock.wall())
+    shop.root.flag(Identity("scripted", "sleeper"), "last").touch()
+    (shop.root.state / "not an identity.session").touch()
+    found = {each.identity: each.seen for each in await shop.supervisor.observer.survey()}
+    assert found == {
+        ALICE: Seen(Presence.SERVER_DEAD, is_stopped=True, is_task=True, is_ready=False),
+        BOB: Seen(Presence.UNKNOWN, is_ready=False),
+        CAROL: Seen(Presence.NONE, wish=Wish.NEXT, is_ready=False),
+        DAVE: Seen(Presence.NONE, is_stopped=True, waiting=1, has_lease=True, is_ready=False),
+    }
+    assert await shop.supervisor.observer.survey({CAROL}) != []
+    assert [each.identity for each in await shop.supervisor.observer.survey({CAROL})] == [CAROL]
+
+
+@pytest.mark.parametrize(
+    ("renewal", "wish"),
+    [
+        (Renewal("f-scripted-alice"), Wish.THIS),
+        (Renewal("f-scripted-alice", at_turn_end=True), Wish.AFTER_TURN),
+        (Renewal("another"), Wish.NEXT),
+        (Renewal(None, "by hand"), Wish.NEXT),
+    ],
+)
+async def test_whom_a_renewal_is_for(shop: Workshop, renewal: Renewal, wish: Wish) -> None:
+    shop.deck.sessions.save(session())
+    Renewals(shop.root).set(ALICE, renewal)
+    assert (await seen(shop)).wish is wish
+
+
+async def test_what_cannot_be_read_is_said_once_and_decides_nothing(shop: Workshop) -> None:
+    os.mkfifo(shop.root.flag(ALICE, Flag.NEW))
+    shop.deck.sessions.path(BOB).write_text("{")
+    for _ in range(3):
+        found = await shop.supervisor.observer.survey()
+        assert [(each.identity, each.seen.presence) for each in found] == [(BOB, Presence.UNKNOWN)]
+    assert shop.log().count("ev=observe-failed identity=scripted-alice") == 1
+    assert shop.log().count("ev=observe-failed identity=scripted-bob code=session-unreadable") == 1
+
+
+async def test_a_session_whose_runtime_is_unknown_is_unknown_not_idle(shop: Workshop) -> None:
+    vanished = Identity("vanished", "alice")
+    shop.deck.sessions.save(session(vanished, is_ready=True))
+    shop.supervisor.vigil.watched[vanished] = me()
+    found = await seen(shop, vanished)
+    assert (found.activity, found.is_watched) == (Activity.UNKNOWN, True)
+
+
+async def test_sleepers_are_neither_read_nor_parsed(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1000):
+        for suffix in ("last", "deaths", "stopped", "wake.lock"):
+            shop.root.flag(Identity("scripted", f"p{number}"), suffix).touch()
+    parsed: list[str] = []
+    monkeypatch.setattr("lifecycle.observe.parse_identity", lambda text: parsed.append(text))
+    records = read_records(shop.root, shop.deck.sessions)
+    assert parsed == [] and records.sessions == {} and records.stopped == set()
+
+
+async def test_what_fails_for_one_keeps_no_other_from_being_seen(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that cannot be read while sessions live: they are left alone, the sleepers' messages are seen."""
+    original = type(shop.deck.resolver.registry).get
+
+    def broken(self: Registry, name: str) -> object:
+        if name == "alice":
+            raise RegistryCorrupt("damaged")
+        return original(self, name)
+
+    monkeypatch.setattr(Registry, "get", broken)
+    shop.deck.sessions.save(session())
+    shop.deck.sessions.save(session(BOB))
+    assert [each.identity for each in await shop.supervisor.observer.survey()] == [BOB]
+    assert "ev=observe-failed identity=scripted-alice" in shop.log()

@@ -1,0 +1,140 @@
+"""What a tick tidies up: old messages and the files of their bodies, and nothing that is not ours."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lifecycle.upkeep import Upkeep, remove_bodies
+from tests.clock import FakeClock
+from tests.lifecycle.workshop import workshop
+from transport.identity import Identity
+from transport.message import Draft, Message, accept
+from transport.paths import Root
+from transport.spool.spool import Spool
+
+DAY = 86_400.0
+ALICE, BOB, CAROL = (Identity("scripted", name) for name in ("alice", "bob", "carol"))
+
+
+@dataclass
+class Stage:
+    """A spool with peers alice and bob, and the upkeep of a supervisor that does not run."""
+
+    root: Root
+    clock: FakeClock
+    spool: Spool
+    upkeep: Upkeep
+
+    async def send(self, to: Identity = ALICE) -> Message:
+        message = accept(Draft("hello"), BOB, to, hops=0, now=self.clock.wall())
+        return (await self.spool.enqueue(message, cap=10_000, hop_limit=20)).message
+
+    def log(self, name: str) -> str:
+        path = self.root.logs / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture
+async def stage(root: Root) -> AsyncIterator[Stage]:
+    clock = FakeClock()
+    async with workshop(root, clock=clock) as shop:
+        shop.peer("alice")
+        shop.peer("bob")
+        yield Stage(root, clock, shop.deck.spool, shop.supervisor.upkeep)
+
+
+@pytest.fixture
+def upkeep(stage: Stage) -> Upkeep:
+    return stage.upkeep
+
+
+def body_of(stage: Stage, message: Message) -> Path:
+    path = stage.root.peers / "alice" / ".peerwake" / "inbox" / f"{message.id}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("a long body")
+    return path
+
+
+async def settled(stage: Stage, **changes: object) -> Message:
+    message = await stage.send(**changes)  # type: ignore[arg-type]
+    await stage.spool.consume(message.id, "played", stage.clock.wall())
+    return message
+
+
+async def test_messages_settled_long_ago_go_with_their_files(stage: Stage, upkeep: Upkeep) -> None:
+    old = await settled(stage)
+    gone = body_of(stage, old)
+    stage.clock.now += 6 * DAY
+    young = await settled(stage)
+    stays = body_of(stage, young)
+    waiting = await stage.send()
+    kept = body_of(stage, waiting)
+    notes = gone.with_name("notes.txt")
+    notes.write_text("mine")
+    stage.clock.now += 1.5 * DAY - 86_400 * 0.4
+    upkeep.wall.look()
+    await upkeep.run()
+    assert await stage.spool.message(old.id) is None and not gone.exists()
+    assert await stage.spool.message(young.id) is not None and stays.exists()
+    assert kept.exists() and notes.read_text() == "mine"
+    assert "ev=purged count=1" in stage.log("delivery")
+
+
+async def test_thousands_go_in_one_upkeep_and_it_is_seldom(stage: Stage, upkeep: Upkeep) -> None:
+    for _ in range(700):
+        await settled(stage)
+    await upkeep.run()
+    stage.clock.now += 8 * DAY
+    await upkeep.run()
+    assert "ev=purged count=700" in stage.log("delivery")
+    calls: list[float] = []
+
+    async def purgeable(older_than: float, now: float) -> list[tuple[str, Identity]]:
+        calls.append(now)
+        return []
+
+    stage.spool.purgeable = purgeable  # type: ignore[method-assign,assignment]
+    for _ in range(59):
+        stage.clock.now += 60
+        await upkeep.run()
+    assert calls == []
+    stage.clock.now += 60
+    await upkeep.run()
+    assert len(calls) == 1
+
+
+async def test_messages_of_a_peer_that_is_gone_go_without_its_files(stage: Stage, upkeep: Upkeep) -> None:
+    message = await settled(stage, to=CAROL)
+    stage.clock.now += 8 * DAY
+    await upkeep.run()
+    assert await stage.spool.message(message.id) is None
+
+
+async def test_a_clock_that_jumps_expires_and_purges_nothing(stage: Stage, upkeep: Upkeep) -> None:
+    settled_now, waiting = await settled(stage), await stage.send()
+    stage.clock.now += 60
+    stage.clock.epoch += 400 * DAY
+    await upkeep.run()
+    stage.clock.now += 3600
+    await upkeep.run()
+    assert await stage.spool.depth(ALICE) == 1
+    assert await stage.spool.message(settled_now.id) is not None
+    stage.clock.now += 1.1 * DAY
+    await upkeep.run()
+    assert await stage.spool.depth(ALICE) == 0
+    assert await stage.spool.depth(BOB) == 1, "its sender has the notice"
+    record = await stage.spool.message(waiting.id)
+    assert record is not None and record.reason is not None and "waited longer" in record.reason
+
+
+def test_only_regular_files_of_ours_are_removed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    link, directory, plain = (tmp_path / name for name in ("link", "directory", "plain"))
+    link.symlink_to(target)
+    directory.mkdir()
+    plain.write_text("")
+    assert remove_bodies([link, directory, plain, tmp_path / "missing", target / "below"]) == 1
+    assert target.exists() and link.is_symlink() and directory.is_dir() and not plain.exists()
