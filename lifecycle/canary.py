@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from lifecycle.deathwatch import boot_id
+from transport.errors import PeerwakeError
 from transport.files import LockHeld, locked
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, start_detached
+from transport.scope import manager_environment, scope_command
 
 WATCHER: Final = Path(__file__).with_name("watcher.py")
 START_SECONDS: Final = 10.0
@@ -45,13 +48,16 @@ def watch_file(root: Root, identity: Identity, pid: int) -> Path:
     return directory(root) / f"{identity}.{pid}"
 
 
-def ensure(root: Root, identity: Identity, process: ProcessId) -> Ensured:
+def ensure(root: Root, identity: Identity, process: ProcessId, *, scope: bool = False) -> Ensured:
     """See that a death of this tmux server will be recorded; blocking, never raises, may be repeated."""
-    return ensure_all(root, {identity: process})
+    return ensure_all(root, {identity: process}, scope=scope)
 
 
-def ensure_all(root: Root, servers: Mapping[Identity, ProcessId]) -> Ensured:
-    """See that these are watched and that the watcher runs when anything is to be watched; never raises."""
+def ensure_all(root: Root, servers: Mapping[Identity, ProcessId], *, scope: bool = False) -> Ensured:
+    """See that these are watched and that the watcher runs when anything is to be watched; never raises.
+
+    With `scope` it gets a systemd scope of its own where there is a user manager: it is to outlive our unit.
+    """
     try:
         if not root.logs.is_dir():
             return Ensured.SKIPPED
@@ -59,7 +65,7 @@ def ensure_all(root: Root, servers: Mapping[Identity, ProcessId]) -> Ensured:
         added = [_add(root, identity, process) for identity, process in servers.items()]
         if not servers and not _has_files(root):
             return Ensured.ALREADY
-        return _spawn_unless_running(root, poke=any(added))
+        return _spawn_unless_running(root, poke=any(added), scope=scope)
     except Exception:  # the boundary: observing a session never fails it, the caller counts the result
         return Ensured.FAILED
 
@@ -77,6 +83,14 @@ def _empty(path: Path) -> None:
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
         os.utime(path)
+
+
+def watches(root: Root) -> list[Path]:
+    """Return the files of the servers that are or were to be watched; emptied ones are accounted for."""
+    try:
+        return sorted(directory(root) / name for name in os.listdir(directory(root)) if not name.startswith("."))
+    except OSError:
+        return []
 
 
 def is_accounted(root: Root, identity: Identity, pid: int) -> bool:
@@ -128,19 +142,31 @@ def _has_files(root: Root) -> bool:
     return any(name != ".poke" for name in os.listdir(directory(root)))
 
 
-def _spawn_unless_running(root: Root, *, poke: bool) -> Ensured:
+def _spawn_unless_running(root: Root, *, poke: bool, scope: bool) -> Ensured:
     """The lock is taken here and handed down, so that no moment is without an owner."""
     try:
         with locked(lock(root)) as descriptor:
-            argv = [sys.executable, "-I", "-S", str(WATCHER), str(root.home), str(descriptor)]
-            env = {"PEERWAKE_HOME": str(root.home)}
-            with start_detached(argv, env=env, cwd=Path("/"), inherit=(descriptor,)) as child:
-                status = child.wait(START_SECONDS)
-        return Ensured.FAILED if status else Ensured.SPAWNED
+            prefix = scope_command(description="peerwake canary") if scope else []
+            started = bool(prefix) and _spawn(root, descriptor, prefix)
+            return Ensured.SPAWNED if started or _spawn(root, descriptor, []) else Ensured.FAILED
     except LockHeld:
         if poke:
             _poke(root)
         return Ensured.ALREADY
+
+
+def _spawn(root: Root, descriptor: int, prefix: list[str]) -> bool:
+    """Start the watcher; tells whether it detached itself."""
+    argv = [*prefix, sys.executable, "-I", "-S", str(WATCHER), str(root.home), str(descriptor)]
+    env = {"PEERWAKE_HOME": str(root.home), **manager_environment()}
+    try:
+        with start_detached(argv, env=env, cwd=Path("/"), inherit=(descriptor,)) as child:
+            try:
+                return child.wait(START_SECONDS) == 0
+            finally:
+                child.kill()
+    except (PeerwakeError, subprocess.TimeoutExpired):
+        return False
 
 
 def _poke(root: Root) -> None:

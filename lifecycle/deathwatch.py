@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import sys
 
 PIDFD_GET_INFO = 0xC000FF0B
@@ -186,6 +187,19 @@ def zombie_status(pid: int, started: str) -> int | None:
     return int(fields[49]) if int(fields[49]) or _is_of_this_user(pid) else None
 
 
+def cause_of(status: int | None) -> str:
+    """Return a wait status as a word: `SIGKILL`, `exit:1`, or `unknown`."""
+    if status is None:
+        return "unknown"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return signal.Signals(number).name
+        except ValueError:
+            return f"signal:{number}"
+    return f"exit:{os.WEXITSTATUS(status)}"
+
+
 def _is_of_this_user(pid: int) -> bool:
     try:
         return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
@@ -200,27 +214,6 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return _output(["/usr/sbin/sysctl", "-n", "kern.boottime"]).strip().partition("}")[0]
-
-
-def cgroup_of(pid: int) -> str | None:
-    """Return the directory of a process's cgroup (version 2), None when there is none."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            lines = [line.rstrip("\n") for line in file if line.startswith("0::")]
-    except OSError:
-        return None
-    path = f"/sys/fs/cgroup{lines[0][3:]}".rstrip("/") if lines else ""
-    return path if path and os.path.isdir(path) else None
-
-
-def oom_kills(cgroup: str | None) -> int | None:
-    """Return how many processes of a cgroup the kernel killed for memory, None when it does not say."""
-    try:
-        with open(f"{cgroup}/memory.events", encoding="ascii") as file:
-            pairs = [line.split() for line in file]
-        return next((int(count) for word, count in pairs if word == "oom_kill"), None)
-    except (OSError, ValueError):
-        return None
 
 
 def _output(argv: list[str]) -> str:

@@ -3,7 +3,7 @@
 import os
 
 from lifecycle import canary
-from lifecycle.deathwatch import zombie_status
+from lifecycle.deathwatch import cause_of, zombie_status
 from lifecycle.session import Session
 from transport.logs import Logs
 from transport.paths import Root
@@ -28,6 +28,8 @@ def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
         identity=session.identity,
         dead_status=os.WEXITSTATUS(status) if status is not None and exited else "",
         dead_signal=os.WTERMSIG(status) if status is not None and killed else "",
+        cause=cause_of(status),
         by="supervisor",
+        server_pid=tmux.pid,
     )
     return True

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NoReturn
 
-from lifecycle.deathwatch import oom_kills
+from lifecycle.cgroup import FILES, oom_kills
+from lifecycle.watchfiles import Death, iso, tail
 
 PART_SECONDS = 0.15
 ALL_SECONDS = 3
@@ -21,37 +22,39 @@ KERNEL_RECORDS = 20_000
 OOM_WORDS = ("oom", "out of memory", "killed process")
 MEMORY_WORDS = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "Swap", "Dirty", "Committed_AS", "Slab")
 
-Dead = tuple[str, int, str, str | None, int | None, str]
-"""Identity, pid, cause, cgroup, its oom_kill count before, and the path of the file to write."""
-
 
 class _TooLong(Exception):
     pass
 
 
-def snapshot(home: str, dead: list[Dead]) -> None:
+def snapshot(home: str, dead: list[Death]) -> None:
     """Write one file for each death; what they share is looked at once."""
     signal.signal(signal.SIGALRM, _interrupt)
     began = time.monotonic()
     directory = f"{home}/logs/server-deaths"
     try:
         os.mkdir(directory, 0o700)
-    except FileExistsError:
-        pass
+    except OSError:
+        pass  # it is there, or each file will miss it
     shared = [_part(title, look) for title, look in _parts()]
-    for identity, pid, cause, cgroup, before, path in dead:
-        head = (
-            f"identity: {identity}\nserver_pid: {pid}\ncause: {cause}\ntaken: {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
-        )
-        own = [
-            _part("cgroup memory events", partial(cgroup_events, cgroup, before)),
-            _part("kernel lines", partial(kernel_lines, pid)),
-            _part(f"lifecycle.log of {identity}", partial(own_log, home, identity)),
-        ]
-        _write(path, head + "".join(own + shared))
+    for death in dead:
+        _write(f"{home}/logs/{death.forensics}", _head(death) + "".join(_own(home, death)) + "".join(shared))
         if time.monotonic() - began > ALL_SECONDS:
             break
     _prune(directory)
+
+
+def _head(death: Death) -> str:
+    watched = death.watched
+    facts = {"identity": watched.identity, "server_pid": watched.pid, "cause": death.cause, "died": iso(death.at)}
+    return "".join(f"{name}: {value}\n" for name, value in (facts | {"taken": iso(time.time())}).items())
+
+
+def _own(home: str, death: Death) -> Iterator[str]:
+    watched = death.watched
+    yield _part("cgroup memory events", partial(cgroup_events, watched.cgroup, watched.oom))
+    yield _part("kernel lines", partial(kernel_lines, watched.pid))
+    yield _part(f"lifecycle.log of {watched.identity}", partial(own_log, home, watched.identity))
 
 
 def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
@@ -66,10 +69,7 @@ def _parts() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "pressure", _pressure
     yield "swap", lambda: _text("/proc/swaps")
     yield f"top {TOP_COUNT} processes by RSS", top_processes
-    yield (
-        "open files",
-        lambda: f"system: {_text('/proc/sys/fs/file-nr')}{_lines('/proc/self/limits', ('Max open', 'Max proc'))}",
-    )
+    yield "open files", _open_files
     yield "uptime and load", lambda: _text("/proc/uptime") + _text("/proc/loadavg")
 
 
@@ -101,7 +101,7 @@ def _lines(path: str, words: tuple[str, ...]) -> str:
 
 
 def _open_files() -> str:
-    return _text("/proc/sys/fs/file-nr") + _lines("/proc/self/limits", ("Max open", "Max proc"))
+    return f"system: {_text('/proc/sys/fs/file-nr')}" + _lines("/proc/self/limits", ("Max open", "Max proc"))
 
 
 def _pressure() -> str:
@@ -130,14 +130,16 @@ def top_processes() -> str:
 def cgroup_events(cgroup: str | None, before: int | None) -> str:
     """Return the memory events of the cgroup the server lived in, with what its kill count was before."""
     if cgroup is None:
-        return "no cgroup of version 2"
+        return "no cgroup that accounts for memory"
     now = oom_kills(cgroup)
     text = f"{cgroup}\noom_kill when the watch began: {before}, now: {now}\n"
-    for name in ("memory.events", "memory.current", "memory.max"):
+    if now is None:
+        return f"{text}the cgroup went with its last process\n"
+    for name in FILES:
         try:
             text += f"{name}: {' '.join(_text(f'{cgroup}/{name}').split())}\n"
-        except OSError as error:
-            text += f"{name}: {error.strerror}\n"
+        except OSError:
+            continue  # of the other version
     return text
 
 
@@ -164,12 +166,12 @@ def kernel_lines(pid: int) -> str:
 
 
 def own_log(home: str, identity: str) -> str:
-    """Return the last lines of lifecycle.log that are of one identity."""
-    with open(f"{home}/logs/lifecycle.log", "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
-        text = file.read(LOG_BYTES).decode("utf-8", "replace")
-    mark = f" identity={identity} "
-    return "\n".join([line for line in text.splitlines() if mark in f"{line} "][-LOG_LINES:])
+    """Return the last lines of lifecycle.log, and of the one before it, that are of one identity."""
+    mark, lines = f" identity={identity} ", list[str]()
+    for name in ("lifecycle.log.1", "lifecycle.log"):
+        text = tail(f"{home}/logs/{name}", LOG_BYTES)
+        lines += [line for line in text.split("\n") if mark in f"{line} "]
+    return "\n".join(lines[-LOG_LINES:])
 
 
 def _crash_reports() -> str:
@@ -193,13 +195,17 @@ def _write(path: str, text: str) -> None:
             file.write(text)
         os.rename(temporary, path)
     except OSError:
+        _discard(temporary)
+
+
+def _discard(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
         return
 
 
 def _prune(directory: str) -> None:
     """Keep the newest snapshots; their names begin with the time."""
     for name in sorted(os.listdir(directory))[:-KEEP_FILES]:
-        try:
-            os.unlink(f"{directory}/{name}")
-        except OSError:
-            continue
+        _discard(f"{directory}/{name}")

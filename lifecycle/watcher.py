@@ -7,7 +7,6 @@ is a server whose death is to be reported, an emptied one a death that is accoun
 
 # Without pathlib and json, which cost more memory than this whole program.
 
-import errno
 import fcntl
 import os
 import signal
@@ -19,26 +18,15 @@ if __name__ == "__main__":
     # At the end: nothing of ours or of an installation may stand in for the standard library.
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lifecycle.deathwatch import Deaths, boot_id, cgroup_of, deaths, oom_kills
+from lifecycle.cgroup import cgroup_of, oom_kills
+from lifecycle.deathwatch import Deaths, boot_id, cause_of, deaths
+from lifecycle.watchfiles import Death, Watched, append, is_locked, is_written
 
 IDLE_SECONDS = 1.0
 RESCAN_SECONDS = 30.0
 TOMBSTONE_SECONDS = 60.0
 CLAIMED = ".claimed-"
-LINE_BYTES = 4096
-
-
-class Watched:
-    """One server: who, which process, and how often its cgroup had run out of memory when the watch began."""
-
-    __slots__ = ("boot", "cgroup", "identity", "oom", "pid", "started")
-
-    def __init__(self, identity: str, text: str) -> None:
-        """Raises ValueError for a text that is no watch file's."""
-        pid, self.started, self.boot = text.split("\n")[:3]
-        self.identity, self.pid = identity, int(pid)
-        self.cgroup: str | None = None
-        self.oom: int | None = None
+WATCH_BYTES = 1024
 
 
 class Watcher:
@@ -49,7 +37,8 @@ class Watcher:
         self.directory = f"{home}/state/canary"
         self.exits = f"{home}/logs/exits.log"
         self.watched: dict[str, Watched] = {}
-        self.unseen: list[tuple[Watched, str, str]] = []
+        self.owed: dict[str, Death] = {}
+        self.unseen: list[Death] = []
         self.reporter: int | None = None
         self.deaths: Deaths = deaths()
         self.poke = self._open_poke()
@@ -118,46 +107,43 @@ class Watcher:
         watched = self.watched.pop(name)
         self.deaths.drop(name)
         text = self._read(name)
-        if text is None:
-            return
         if not text:
+            self.owed.pop(name, None)
             self._remove(name)
             return
+        cause = cause_of(status) if watched.boot == boot_id() else "reboot"
+        death = self.owed.setdefault(name, Death(watched, cause, time.time()))
         try:
             os.rename(f"{self.directory}/{name}", f"{self.directory}/{CLAIMED}{name}")
         except OSError:
-            return
-        cause = cause_of(status) if watched.boot == boot_id() else "reboot"
-        self._write_line(name, watched, cause)
+            return  # the file is still there, and looked at again
+        self._write_line(name, death)
 
-    def _write_line(self, name: str, watched: Watched, cause: str) -> None:
+    def _write_line(self, name: str, death: Death) -> None:
         """Append the line first; the snapshot follows in a process of its own."""
-        now = time.time()
-        snapshot = f"{_stamp(now, '%Y%m%dT%H%M%S')}-{watched.identity}-{watched.pid}.txt"
-        forensics = "none" if cause == "reboot" else f"server-deaths/{snapshot}"
-        line = (
-            f"ts={_iso(now)} ev=server-exit identity={watched.identity} server_pid={watched.pid}"
-            f" cause={cause} forensics={forensics}\n"
-        )
-        if not append(self.exits, line):
+        if not append(self.exits, death.line):
             return
+        self.owed.pop(name, None)
         self._remove(CLAIMED + name)
-        if cause != "reboot":
-            self.unseen.append((watched, cause, f"{self.home}/logs/server-deaths/{snapshot}"))
+        if death.forensics != "none":
+            self.unseen.append(death)
 
-    def _settle_claim(self, name: str) -> None:
+    def _settle_claim(self, claim: str) -> None:
         """A death was claimed and its line did not get written, or a watcher died in between."""
-        text = self._read(name)
-        try:
-            watched = Watched(name.removeprefix(CLAIMED).rpartition(".")[0], text or "")
-        except ValueError:
-            self._remove(name)
-            return
-        mark = f" ev=server-exit identity={watched.identity} server_pid={watched.pid} "
-        if mark in tail(self.exits, 1 << 16):
-            self._remove(name)
+        name = claim.removeprefix(CLAIMED)
+        death = self.owed.get(name)
+        if death is None:
+            try:
+                watched = Watched(name.rpartition(".")[0], self._read(claim) or "")
+            except ValueError:
+                self._remove(claim)
+                return
+            death = self.owed[name] = Death(watched, "unknown", time.time())
+        if is_written(self.exits, death):
+            self.owed.pop(name, None)
+            self._remove(claim)
         else:
-            self._write_line(name.removeprefix(CLAIMED), watched, "unknown")
+            self._write_line(name, death)
 
     def _report(self) -> None:
         """Take the snapshots of what died since the last ones, in a child that cannot hold this process up."""
@@ -174,9 +160,7 @@ class Watcher:
             os.close(self.poke)
             from lifecycle.forensics import snapshot
 
-            snapshot(
-                self.home, [(each.identity, each.pid, why, each.cgroup, each.oom, path) for each, why, path in dead]
-            )
+            snapshot(self.home, dead)
         finally:
             os._exit(0)
 
@@ -221,7 +205,7 @@ class Watcher:
         except OSError:
             return None
         try:
-            return os.read(descriptor, 1024).decode("utf-8", "replace")
+            return os.read(descriptor, WATCH_BYTES).decode("utf-8", "replace")
         finally:
             os.close(descriptor)
 
@@ -237,72 +221,6 @@ class Watcher:
                 pass
         except BlockingIOError:
             return
-
-
-def cause_of(status: int | None) -> str:
-    """Return a wait status as a word: `SIGKILL`, `exit:1`, or `unknown`."""
-    if status is None:
-        return "unknown"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return signal.Signals(number).name
-        except ValueError:
-            return f"signal:{number}"
-    return f"exit:{os.WEXITSTATUS(status)}"
-
-
-def append(path: str, line: str) -> bool:
-    """Append one line in one write; False when the disk did not take it whole."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return False
-    try:
-        data = line.encode()
-        return os.write(descriptor, data) == len(data)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def tail(path: str, size: int) -> str:
-    """Return the last `size` bytes of a file, empty when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read(size).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def is_locked(path: str) -> bool:
-    """Tell whether some process holds a lock on a file, where possible without touching the lock."""
-    try:
-        inode = f":{os.stat(path).st_ino} "
-        if sys.platform == "linux":
-            with open("/proc/locks", encoding="ascii") as locks:
-                return any(inode in line and " WRITE " in line for line in locks)
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-def _stamp(wall: float, layout: str) -> str:
-    return time.strftime(layout, time.gmtime(wall))
-
-
-def _iso(wall: float) -> str:
-    milliseconds = int(wall * 1000)
-    return f"{_stamp(milliseconds // 1000, '%Y-%m-%dT%H:%M:%S')}.{milliseconds % 1000:03d}+00:00"
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from lifecycle import canary
 from lifecycle.canary import Ensured
 from tests.lifecycle.cages import Cages, cages, pause, wall_of
 from tests.live.world import until
+from transport import scope
 from transport.files import locked
 from transport.identity import Identity
 from transport.paths import Root
@@ -273,3 +275,66 @@ def test_the_time_of_a_line_is_the_time_of_the_death(caged: Cages) -> None:
     os.kill(server.pid, signal.SIGKILL)
     (line,) = caged.deaths(1)
     assert before - 0.001 <= wall_of(line) <= time.time()
+
+
+SCOPE_PROGRAM = """#!/bin/sh
+echo "$@" >>{calls}
+{ending}
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize(("ending", "answers"), [("", True), ("exit 1", False)], ids=["works", "fails"])
+def test_the_watcher_gets_a_scope_of_its_own_or_does_without(
+    caged: Cages, root: Root, monkeypatch: pytest.MonkeyPatch, ending: str, answers: bool
+) -> None:
+    runtime, bin_ = root.home / "xdg", root.home / "bin"
+    (runtime / "systemd").mkdir(parents=True)
+    (runtime / "systemd" / "private").touch()
+    bin_.mkdir()
+    calls = root.home / "calls"
+    (bin_ / "systemd-run").write_text(SCOPE_PROGRAM.format(calls=calls, ending=ending))
+    (bin_ / "systemd-run").chmod(0o700)
+    server = caged.start("alice")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setattr(scope, "COMMAND", (str(bin_ / "systemd-run"), *scope.COMMAND[1:]))
+    assert canary.ensure(root, ALICE, server, scope=True) is Ensured.SPAWNED
+    assert calls.read_text().startswith("--user --scope --quiet --collect --description=peerwake canary -- ")
+    assert canary.is_running(root)
+    watcher = caged.only_watcher()
+    assert canary.ensure(root, ALICE, server, scope=True) is Ensured.ALREADY
+    assert caged.only_watcher() == watcher
+    caged.settle()
+    caged.kill("alice")
+    assert caged.deaths(1)[0]["cause"] == "SIGKILL"
+
+
+def test_a_full_disk_loses_no_death_and_no_cause(caged: Cages, root: Root) -> None:
+    """What could not be written when it happened is written once, later, with its own time and cause."""
+    (root.logs / "exits.log").mkdir()
+    with locked(root.supervisor_lock):
+        (server,) = caged.start_watched("alice")
+        before = time.time()
+        caged.kill("alice", signal.SIGSEGV)
+        after = time.time()
+        claim = canary.directory(root) / f".claimed-scripted-alice.{server.pid}"
+        until(claim.exists, 10, "the claim")
+        (root.logs / "exits.log").rmdir()
+        (root.logs / "exits.log").write_text("ts=2026-11-20T10:00:00.000+00:00 ev=session-exit identity=scripted-b")
+        until(lambda: not claim.exists(), 10, "the line")
+    torn, line = (root.logs / "exits.log").read_text().splitlines()
+    assert torn.endswith("identity=scripted-b")
+    assert " cause=SIGSEGV " in line
+    assert before - 0.001 <= wall_of(dict(re.findall(r"(\w+)=(\S*)", line))) <= after + 0.05
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_line(caged: Cages, root: Root) -> None:
+    (root.logs / "server-deaths").write_text("in the way")
+    caged.start_watched("alice")
+    caged.kill("alice")
+    (line,) = caged.deaths(1)
+    assert line["cause"] == "SIGKILL"
+    until(lambda: not caged.watchers(), 10, "the end of the watcher")
+    assert (root.logs / "server-deaths").read_text() == "in the way"

@@ -1,17 +1,14 @@
 """Being told of deaths: by descriptor and, where there is nothing better, by polling."""
 
-import fcntl
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from lifecycle.deathwatch import Deaths, PidfdDeaths, boot_id, deaths, is_same, wait_status
-from lifecycle.watcher import append, cause_of, is_locked
+from lifecycle.deathwatch import Deaths, PidfdDeaths, boot_id, cause_of, deaths, is_same, wait_status
 from transport.process import identify, start_time
 
 BOTH = pytest.mark.parametrize("kind", [Deaths, PidfdDeaths])
@@ -100,26 +97,6 @@ def test_the_status_of_a_reaped_process_is_known_from_its_descriptor(child: "sub
 )
 def test_a_wait_status_in_words(status: int | None, cause: str) -> None:
     assert cause_of(status) == cause
-
-
-def test_a_lock_is_seen_without_being_touched(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert not is_locked(str(path))
-    with path.open("w") as file:
-        assert not is_locked(str(path))
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert is_locked(str(path))
-    assert not is_locked(str(path))
-
-
-def test_a_line_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    assert append(str(tmp_path / "log"), "one\n")
-    assert not append(str(tmp_path), "two\n")
-    assert not append(str(tmp_path / "no" / "log"), "three\n")
-    (tmp_path / "link").symlink_to(tmp_path / "log")
-    assert not append(str(tmp_path / "link"), "four\n")
-    assert (tmp_path / "log").read_text() == "one\n"
-    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_boot_has_a_name() -> None:

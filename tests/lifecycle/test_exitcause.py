@@ -52,7 +52,10 @@ def test_a_dead_client_leaves_its_cause_once(root: Root, child: "subprocess.Pope
     assert watch.read_text() == ""
     assert not write_for_hook(root, logs, session)
     (line,) = (root.logs / "exits.log").read_text().splitlines()
-    assert line.endswith('ev=session-exit identity=claude-alice dead_status="" dead_signal=9 by=supervisor')
+    assert line.endswith(
+        'ev=session-exit identity=claude-alice dead_status="" dead_signal=9'
+        f" cause=SIGKILL by=supervisor server_pid={os.getpid()}"
+    )
 
 
 def test_where_the_tmux_server_is_dead_nothing_is_written(root: Root, child: "subprocess.Popen[bytes]") -> None:
@@ -67,4 +70,4 @@ def test_what_cannot_be_known_is_not_guessed(root: Root, child: "subprocess.Pope
     logs, session = Logs(root.logs, SystemClock()), session_of(child)
     gone = replace(session, pane=ProcessId(child.pid, "1"))
     assert write_for_hook(root, logs, gone)
-    assert 'dead_status="" dead_signal=""' in (root.logs / "exits.log").read_text()
+    assert ' dead_status="" dead_signal="" cause=unknown by=supervisor ' in (root.logs / "exits.log").read_text()

@@ -13,6 +13,7 @@ from mcp_server.cli.logfiles import Line, LogReader
 from mcp_server.cli.parser import Parser
 
 LAST = 100
+LAST_BYTES = 1 << 18
 POLL_SECONDS = 0.1
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -36,7 +37,6 @@ def run(context: Context, argv: list[str]) -> int:
     given = parser().read(argv)
     context.wants_json = given.json
     since = None if given.since is None else moment(given.since)
-    reader = LogReader(context.home)
 
     def wanted(lines: list[Line]) -> list[Line]:
         return [
@@ -45,12 +45,14 @@ def run(context: Context, argv: list[str]) -> int:
             if line.text and (given.name is None or line.is_about(given.name)) and (since is None or line.at >= since)
         ]
 
-    lines = wanted(reader.everything())
-    show(context, lines if since is not None else lines[-LAST:], follow=given.follow)
-    while given.follow:
-        context.stdout.flush()
-        time.sleep(POLL_SECONDS)
-        show(context, wanted(reader.fresh()), follow=True)
+    with LogReader(context.home, containing=given.name or "") as reader:
+        is_all = given.name is not None or since is not None
+        lines = wanted(reader.everything(last=None if is_all else LAST_BYTES, since=since or 0.0))
+        show(context, lines if since is not None else lines[-LAST:], follow=given.follow)
+        while given.follow:
+            context.stdout.flush()
+            time.sleep(POLL_SECONDS)
+            show(context, wanted(reader.fresh()), follow=True)
     return Exit.OK
 
 

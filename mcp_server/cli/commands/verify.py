@@ -1,14 +1,18 @@
 """`peerwake verify`: whether registry, entries and profiles say the same, and with --fix that they do."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from lifecycle.journal import Journal, JournalUnusable
 from mcp_server.cli import tables
 from mcp_server.cli.context import Context
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.parser import Parser
+from transport.errors import PeerwakeError
 from transport.paths import Root
 from transport.registry import Rebuilt, Registry
+from transport.verify import Problem, ProblemKind
 
 
 def parser() -> Parser:
@@ -30,9 +34,10 @@ def run(context: Context, argv: list[str]) -> int:
     root = Root(Path(context.home))
     if given.fix:
         root.prepare()
+        finish(context, root)
     registry = Registry(root)
     rebuilt = registry.rebuild() if given.fix else None
-    problems = registry.verify()
+    problems = (*unfinished(root), *registry.verify())
     if given.json:
         whose = tables.whose(context)
         shown = [{**whose, **asdict(problem)} for problem in problems]
@@ -47,6 +52,29 @@ def run(context: Context, argv: list[str]) -> int:
         elif not given.fix:
             context.say("mend it with: peerwake verify --fix")
     return Exit.FAILED if problems else Exit.OK
+
+
+def finish(context: Context, root: Root) -> None:
+    """Finish a removal or a rename that was cut off, unless a running server is about to."""
+    if not list(unfinished(root)):
+        return
+    from mcp_server.cli.offline_changes import OfflineChanges
+
+    try:
+        OfflineChanges(context).finish()
+    except PeerwakeError as error:
+        context.note(tables.escape(error))
+
+
+def unfinished(root: Root) -> Iterator[Problem]:
+    """Yield the removal or the rename that was cut off, if there is one."""
+    try:
+        change = Journal(root).load()
+    except JournalUnusable as error:
+        yield Problem(ProblemKind.UNFINISHED, "", str(error))
+        return
+    if change is not None:
+        yield Problem(ProblemKind.UNFINISHED, change.name, f"{change} was cut off and is not finished")
 
 
 def count(peers: int) -> str:

@@ -106,6 +106,8 @@ def secret_modes(root: Root) -> Iterator[Finding]:
 
 def logs(root: Root) -> Iterator[Finding]:
     """Log files can be written, and nothing of ours was left half-written."""
+    if root.logs.is_dir() and not os.access(root.logs, os.W_OK | os.X_OK):
+        yield warning("logs", f"{root.logs} is not writable", f"chmod u+rwx {shlex.quote(str(root.logs))}")
     for path in _files(root.logs):
         if path.suffix == ".log" and not os.access(path, os.W_OK):
             yield warning("logs", f"{path} is not writable", f"chmod u+rw {shlex.quote(str(path))}")

@@ -4,11 +4,12 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from lifecycle.runtimes.base import Runtime
-from lifecycle.runtimes.table import Table, UnknownRuntime, load_table
-from mcp_server.cli.doctor.finding import Finding, error, ok
+from lifecycle.runtimes.table import UnknownRuntime, load_table
+from mcp_server.cli.doctor.finding import Finding, error, ok, warning
 from transport.errors import PeerwakeError
 from transport.paths import Root
 from transport.process import DeadlinePassed, run
@@ -41,7 +42,7 @@ def runtimes(root: Root) -> Iterator[Finding]:
         except UnknownRuntime as problem:
             yield error("runtimes", f"{problem} (declared by {_some(used[name])})", f"add {root.runtimes / name}.toml")
             continue
-        yield from _client(table, runtime, used.get(name, []))
+        yield from _client(runtime, used.get(name, []), root.runtimes / f"{name}.toml")
 
 
 def _used(root: Root) -> dict[str, list[str]]:
@@ -52,13 +53,13 @@ def _used(root: Root) -> dict[str, list[str]]:
     return users
 
 
-def _client(table: Table, runtime: Runtime, users: list[str]) -> Iterator[Finding]:
+def _client(runtime: Runtime, users: list[str], override: Path) -> Iterator[Finding]:
     program = runtime.argv[0] if runtime.argv else None
     if program is None or program.startswith("{"):
         return
     path = shutil.which(program)
     if path is not None:
-        yield ok("clients", f"{runtime.name}: {path}{_version(path)}")
+        yield _found(runtime, path, users, override)
     elif users:
         yield error(
             "clients",
@@ -69,15 +70,35 @@ def _client(table: Table, runtime: Runtime, users: list[str]) -> Iterator[Findin
         yield ok("clients", f"{runtime.name}: not installed, and no peer needs it")
 
 
-def _version(path: str) -> str:
+def _found(runtime: Runtime, path: str, users: list[str], override: Path) -> Finding:
+    """Compare a client's version with those its screen rules were tried with."""
+    shown, number = _version(path)
+    text = f"{runtime.name}: {path}{shown}"
+    if number is None or not runtime.verified or number in runtime.verified:
+        return ok("clients", text)
+    last = max(runtime.verified, key=_numbers)
+    how = "newer than" if _numbers(number) > _numbers(last) else "not"
+    text = f"{text}: {how} {last}, the last one its screens were verified with"
+    if not users:
+        return ok("clients", text)
+    mend = f'try it (what it shows: peerwake why {users[0]}); when it works: verified = ["{number}"] in {override}'
+    return warning("clients", text, mend)
+
+
+def _version(path: str) -> tuple[str, str | None]:
+    """Return what a program says of its version, in words and as a number."""
     try:
         done = run([path, "--version"], deadline=VERSION_SECONDS)
     except DeadlinePassed:
-        return f" (gave no version in {VERSION_SECONDS:g} s)"
+        return f" (gave no version in {VERSION_SECONDS:g} s)", None
     except PeerwakeError as problem:
-        return f" ({problem})"
+        return f" ({problem})", None
     found = VERSION.search(done.stdout) or VERSION.search(done.stderr)
-    return f", version {found[0]}" if found else ""
+    return (f", version {found[0]}", found[0]) if found else ("", None)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def _some(names: list[str]) -> str:

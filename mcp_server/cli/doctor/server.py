@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mcp_server.cli.context import Context
@@ -35,13 +37,22 @@ def server(context: Context, root: Root) -> Iterator[Finding]:
     where = addresses.get("http") or "unix socket only"
     yield ok("server", f"pid {status['pid']}, version {status['version']}, {where}")
     if status["version"] != VERSION:
-        yield warning(
-            "server",
-            f"it runs version {status['version']}, installed is {VERSION}",
-            f"restart it (sessions stay): kill {status['pid']}; {START}",
-        )
+        yield _other_version(status)
     yield from _supervisor(root, status)
     yield from _counts(status)
+
+
+def _other_version(status: dict[str, Any]) -> Finding:
+    theirs, pid = str(status["version"]), status["pid"]
+    if _numbers(theirs) > _numbers(VERSION):
+        text = f"it runs version {theirs}, newer than this command, which is {VERSION}"
+        return warning("server", text, "use the newer peerwake, or upgrade this one: type -a peerwake")
+    text = f"it runs version {theirs}, this command is {VERSION}"
+    return warning("server", text, f"restart it (sessions stay): kill {pid}; {START}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def _absent(root: Root, absent: NoServer) -> Iterator[Finding]:
@@ -59,7 +70,7 @@ def _supervisor(root: Root, status: dict[str, Any]) -> Iterator[Finding]:
     if role == "supervisor":
         yield ok("supervisor", f"pid {status['pid']}")
     elif _is_held(root):
-        yield ok("supervisor", "another process of this host; this server is its hot standby")
+        yield ok("supervisor", f"{_holder(root)}; this server is its hot standby")
     else:
         yield error("supervisor", f"nobody supervises: the server says {role!r}", f"kill {status['pid']}; {START}")
 
@@ -87,6 +98,16 @@ def _is_held(root: Root) -> bool | None:
     finally:
         os.close(descriptor)
     return False
+
+
+def _holder(root: Root) -> str:
+    """Return who holds the supervisor's lock, as far as the kernel tells."""
+    try:
+        mark = f":{root.supervisor_lock.stat().st_ino} "
+        rows = [line.split() for line in Path("/proc/locks").read_text("ascii").splitlines() if mark in line]
+        return next(f"pid {row[4]}" for row in rows if row[1] != "->")
+    except (OSError, StopIteration, IndexError):
+        return "another process of this host"
 
 
 def _who_holds(root: Root) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from lifecycle.flags import Flag, Flags
+from lifecycle.journal import Journal, JournalUnusable
 from lifecycle.session import Sessions, SessionUnreadable
 from mcp_server import settings
 from mcp_server.cli.doctor.finding import Finding, error, ok, warning
@@ -27,18 +28,18 @@ MANY: Final = 1_000
 
 def configuration(root: Root, environ: Mapping[str, str]) -> Iterator[Finding]:
     """config.toml and the variables can be used, and so can the key of the credentials."""
-    try:
-        loaded = settings.load(root, environ)
-    except PeerwakeError as problem:
-        yield error("settings", str(problem), f"edit {root.config}")
-    else:
-        changed = ", ".join(sorted(loaded.sources)) or "defaults"
-        yield ok("settings", changed)
+    found = settings.read(root, environ)
+    for problem in found.problems:
+        yield error("settings", problem, f"edit {root.config}, then: peerwake config --check")
+    for text in found.settings.warnings:
+        yield warning("settings", text, "peerwake config")
+    if not found.problems:
+        yield ok("settings", ", ".join(sorted(found.settings.sources)) or "defaults")
     if os.path.lexists(root.secret):
         try:
             load_credentials(root.secret)
-        except PeerwakeError as problem:
-            yield error("secret", str(problem))
+        except PeerwakeError as unusable:
+            yield error("secret", str(unusable))
 
 
 def registry(root: Root) -> Iterator[Finding]:
@@ -60,6 +61,17 @@ def flags(root: Root) -> Iterator[Finding]:
             if known.is_set(identity, Flag.FAILED):
                 why = known.text(identity, Flag.FAILED)
                 yield warning("peers", f"{identity} died again and again: {why}", f"peerwake start {profile.name}")
+
+
+def changes(root: Root) -> Iterator[Finding]:
+    """A removal or a rename that was cut off is named."""
+    try:
+        change = Journal(root).load()
+    except JournalUnusable as problem:
+        yield error("changes", str(problem))
+        return
+    if change is not None:
+        yield warning("changes", f"{change} was cut off", "start the server, or: peerwake verify --fix")
 
 
 def spool(root: Root) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ def report(peerwake: Run) -> Report:
         assert done.returncode == (2 if "error" in worst else 1 if "warning" in worst else 0)
         assert done.stderr == ""
         assert all(each["host"] and each["tenant_id"] for each in found)
+        assert all(bool(each["matters"]) is (each["level"] != "ok") for each in found), found
         return [each for each in found if each["level"] != "ok"]
 
     return findings
@@ -72,11 +73,12 @@ def test_without_a_server_it_warns(report: Report, root: Root) -> None:
     assert len(found) == 1
 
 
-def test_for_people_each_finding_is_followed_by_what_mends_it(peerwake: Run, root: Root) -> None:
+def test_for_people_each_finding_is_followed_by_why_it_matters_and_what_mends_it(peerwake: Run, root: Root) -> None:
     lines = peerwake("doctor").stdout.splitlines()
     (at,) = (number for number, line in enumerate(lines) if line.startswith("warning"))
     assert lines[at].split()[:2] == ["warning", "server"]
-    assert lines[at + 1].strip() == "→ peerwake serve --background"
+    assert lines[at + 1].strip() == "· without a server messages wait, and nobody is woken"
+    assert lines[at + 2].strip() == "→ peerwake serve --background"
 
 
 def test_a_server_of_another_version(report: Report, root: Root) -> None:

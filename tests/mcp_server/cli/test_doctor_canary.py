@@ -12,7 +12,7 @@ from transport.clock import iso
 from transport.files import locked
 from transport.identity import Identity
 from transport.paths import Root
-from transport.process import identify
+from transport.process import identify, start_time
 
 BOB = Identity("scripted", "bob")
 
@@ -53,3 +53,15 @@ def test_deaths_of_the_last_day_are_counted(peerwake: Run, root: Root) -> None:
     ((level, said),) = found(peerwake, "deaths")
     assert level == "ok"
     assert said.startswith("2 ")
+
+
+def test_a_death_that_nobody_noticed(peerwake: Run, root: Root) -> None:
+    canary.directory(root).mkdir()
+    canary.watch_file(root, BOB, os.getpid()).write_text(f"{os.getpid()}\n{start_time(os.getpid())}\nboot\n")
+    assert found(peerwake, "canary") == []
+    dead = canary.watch_file(root, BOB, 7)
+    dead.write_text("7\n1\nboot\n")
+    ((level, text),) = found(peerwake, "canary")
+    assert (level, text.partition(" is dead")[0]) == ("warning", "scripted-bob.7")
+    dead.write_text("")
+    assert found(peerwake, "canary") == []
