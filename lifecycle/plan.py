@@ -62,6 +62,21 @@ class Planner:
             except FlagUnusable as error:
                 self.logs.lifecycle.write("flag-stays", identity=identity, flag=flag, reason=error)
 
+    def forget_obeyed(self, session: Session) -> None:
+        """Clear the flags that a live session was started for by a server that was killed before it cleared them."""
+        if session.mode is not Mode.FRESH:
+            return
+        identity = session.identity
+        wish = self._renewal(identity) if self._is_older(identity, Flag.NEW, session) else None
+        if wish is not None and wish.replaces != session.fence and wish.seed == session.seed:
+            self.renewals.clear(identity)
+        if self._is_older(identity, Flag.REFRESH, session):
+            self.flags.clear(identity, Flag.REFRESH)
+
+    def _is_older(self, identity: Identity, flag: Flag, session: Session) -> bool:
+        written = self.flags.set_at(identity, flag)
+        return written is not None and written <= session.woke_at
+
     def _renewal(self, identity: Identity) -> Renewal | None:
         try:
             return self.renewals.load(identity)
@@ -94,6 +109,9 @@ class Planner:
         )
         try:
             found = self.table.reader(runtime).locate(facts)
+            is_empty = found is not None and found.stat().st_size == 0
         except OSError as error:
             return f"its conversation {last.session_ref} cannot be read: {error.strerror}"
-        return None if found else f"its conversation {last.session_ref} is not there any more"
+        if found is None:
+            return f"its conversation {last.session_ref} is not there: nothing was said in it, or it was removed"
+        return f"its conversation {last.session_ref} is empty" if is_empty else None

@@ -17,10 +17,14 @@ FILE_BYTES: Final = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """`replaces` is the fence of the session that is to go, None when there is none; `seed` at most 16 KiB."""
+    """`replaces` is the fence of the session that is to go, None when there is none; `seed` at most 16 KiB.
+
+    `at_turn_end`: the session wished it for itself and is not to be cut off in the middle of its turn.
+    """
 
     replaces: str | None = None
     seed: str | None = None
+    at_turn_end: bool = False
 
 
 def check_seed(text: str) -> str:
@@ -57,7 +61,7 @@ class Renewals:
 
     def set(self, identity: Identity, renewal: Renewal) -> None:
         """Write a wish durably; raises FlagUnusable."""
-        wish = {"replaces": renewal.replaces, "seed": renewal.seed}
+        wish = {"replaces": renewal.replaces, "seed": renewal.seed, "at_turn_end": renewal.at_turn_end}
         self._flags.set(identity, Flag.NEW, json.dumps(wish))
 
     def clear(self, identity: Identity) -> bool:
@@ -68,10 +72,14 @@ class Renewals:
 def _parse(text: str) -> Renewal:
     try:
         wish = json.loads(text)
-        replaces, seed = wish["replaces"], wish["seed"]
+        replaces, seed, at_turn_end = wish["replaces"], wish["seed"], wish.get("at_turn_end")
     except (ValueError, KeyError, TypeError, RecursionError):
         return Renewal(None, _by_hand(text))
-    return Renewal(replaces if isinstance(replaces, str) else None, _by_hand(seed) if isinstance(seed, str) else None)
+    return Renewal(
+        replaces if isinstance(replaces, str) else None,
+        _by_hand(seed) if isinstance(seed, str) else None,
+        at_turn_end is True,
+    )
 
 
 def _by_hand(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What operators do to sessions: stop, start, attach."""
+"""What operators do to sessions, and sessions to themselves: stop, start, new, refresh, done."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,23 +9,33 @@ import anyio.to_thread
 
 from lifecycle.crashes import Crashes
 from lifecycle.flags import Flag, Flags
-from lifecycle.requests import PeerStopped
+from lifecycle.renew import WISHES, Renewer
+from lifecycle.renewal import Renewal, check_seed
+from lifecycle.requests import NotAllowed, Refused
 from lifecycle.resolve import Resolver
-from lifecycle.session import Sessions, SessionUnreadable
-from lifecycle.states import End, Mode
+from lifecycle.session import Session, Sessions, SessionUnreadable
+from lifecycle.states import End
 from lifecycle.supervise import Supervisor
 from lifecycle.terminals import Terminals
-from lifecycle.wake import AlreadyWaking, SessionBlocked, Waker
+from lifecycle.wake import AlreadyWaking, Waker
+from transport.clock import iso
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
+from transport.vocabulary import WakePolicy
 
 CLOSED_AT_ONCE: Final = 8
 
 
+class AlwaysFresh(Refused):
+    """An ephemeral worker has no conversation that could be begun anew."""
+
+    code = "ephemeral"
+
+
 @dataclass(frozen=True, slots=True)
 class Verbs:
-    """The operator's verbs."""
+    """The verbs that decide whether there is a session, and which."""
 
     resolver: Resolver
     flags: Flags
@@ -34,10 +44,14 @@ class Verbs:
     crashes: Crashes
     waker: Waker
     supervisor: Supervisor
+    renewer: Renewer
     logs: Logs
 
     def _identities(self, name: str | None) -> list[Identity]:
-        """Return the presences of one peer or of all, with those that are no longer declared but left something."""
+        """Return the presences of one peer or of all, with those that are no longer declared but left something.
+
+        Services that are not ours are left out; raises ForeignService when nothing else was asked for.
+        """
         recorded = self.sessions.identities()
         left = [identity for identity in recorded if name in (None, identity.personality)]
         names = self.resolver.registry.names() if name is None else [name]
@@ -45,7 +59,11 @@ class Verbs:
         declared = [Identity(runtime, each.name) for each in found if each is not None for runtime in each.runtimes]
         if name is not None and not declared and not left:
             self.resolver.profile(name)
-        return [*declared, *sorted(set(left) - set(declared))]
+        known = [*declared, *sorted(set(left) - set(declared))]
+        ours = [identity for identity in known if not self.resolver.is_foreign(identity)]
+        if name is not None and not ours:
+            self.resolver.refuse_foreign(known[0])
+        return ours
 
     async def stop(self, name: str | None) -> tuple[str, ...]:
         """Set the flag, then close the session; its queue stays. Returns the identities now stopped."""
@@ -101,28 +119,56 @@ class Verbs:
                 self.supervisor.kick(identity)
         return tuple(str(identity) for identity in identities)
 
-    async def attach(self, name: str, runtime: str | None) -> dict[str, Any]:
-        """Wake with the conversation of the last session; a blocked session can be attached too.
+    async def new(self, name: str, runtime: str | None, seed: str | None) -> dict[str, Any]:
+        """Replace a peer's session by a fresh one that begins with `seed`; returns when that is ready.
 
-        One that somebody else is bringing up is attached to as it is; one that never had a session starts
-        its first. Raises PeerStopped, CannotResume, WakeFailed and what else refuses a wake.
+        Raises a Refused, InvalidInput (seed), SessionUnreadable, WakeFailed, NotReady or TmuxUnknown.
         """
-        _, identity = self.resolver.identity(name, runtime)
-        if self.flags.is_set(identity, Flag.STOPPED):
-            raise PeerStopped(f"{name} is stopped; start it first: peerwake start {name}")
-        state, is_new = "ready", False
-        try:
-            session, is_new = await self.waker.wake(identity, asked=Mode.RESUME)
-        except (SessionBlocked, AlreadyWaking) as error:
-            found = await anyio.to_thread.run_sync(self.sessions.live, identity)
-            if found is None:
-                raise
-            session, state = found, "blocked" if isinstance(error, SessionBlocked) else "booting"
+        identity = self._renewable(name, runtime)
+        session = await self.renewer.renew(identity, None if seed is None else check_seed(seed))
         self.supervisor.kick(identity)
-        return {
-            "identity": str(identity),
-            "socket": str(self.terminals.root.tmux_socket(identity)),
-            "session": str(identity),
-            "state": state,
-            "mode": session.mode if is_new else "live",
-        }
+        return {"identity": str(identity), "state": "ready", "mode": str(session.mode), "woke_at": iso(session.woke_at)}
+
+    async def refresh(self, name: str, runtime: str | None) -> dict[str, Any]:
+        """Have a peer begin fresh at its next wake; a live session is not touched."""
+        identity = self._renewable(name, runtime)
+        await anyio.to_thread.run_sync(self.flags.set, identity, Flag.REFRESH)
+        self.logs.lifecycle.write("refresh", identity=identity)
+        is_live = await anyio.to_thread.run_sync(self.sessions.live, identity) is not None
+        return {"identity": str(identity), "state": "fresh at its next wake", "live": is_live}
+
+    def _renewable(self, name: str, runtime: str | None) -> Identity:
+        profile, identity = self.resolver.identity(name, runtime)
+        self.resolver.refuse_foreign(identity)
+        if profile.wake_policy is WakePolicy.EPHEMERAL:
+            raise AlwaysFresh(f"{name} is ephemeral: each of its tasks gets a fresh session of its own already")
+        return identity
+
+    async def self_new(self, identity: Identity, seed: str | None) -> None:
+        """Have the caller's own session replaced by a fresh one when its turn is over.
+
+        The wish is on disk when this returns. Raises NotAllowed, InvalidInput or FlagUnusable.
+        """
+        session = await self._own(identity, "an ephemeral worker is fresh for each task; it says: peerwake self done")
+        renewal = Renewal(session.fence, None if seed is None else check_seed(seed), at_turn_end=True)
+        await anyio.to_thread.run_sync(self.renewer.renewals.set, identity, renewal)
+        self._end_after_turn(session, End.NEW)
+
+    async def self_done(self, identity: Identity) -> None:
+        """Have the caller's own session ended when its turn is over; the next message finds the peer fresh."""
+        session = await self._own(identity, "this worker has not been handed its task yet")
+        self._end_after_turn(session, End.SELF)
+
+    async def _own(self, identity: Identity, if_worker: str) -> Session:
+        """Return the caller's own session; raises NotAllowed when there is none, or when it is a task's."""
+        session = await anyio.to_thread.run_sync(self.sessions.live, identity)
+        if session is None or session.is_closing or self.supervisor.tasks is None:
+            raise NotAllowed(f"{identity} has no session that this server looks after; say it from inside one")
+        if session.task is not None:
+            raise NotAllowed(f"{identity}: {if_worker}")
+        return session
+
+    def _end_after_turn(self, session: Session, end: End) -> None:
+        assert self.supervisor.tasks is not None
+        self.logs.lifecycle.write(WISHES[end], identity=session.identity)
+        self.supervisor.tasks.start_soon(self.renewer.end_after_turn, session, end)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
 
@@ -29,12 +29,14 @@ from transport.logs import Log
 from transport.paths import Root
 
 SETTLE_SECONDS: Final = 0.05
+RELEASE_SECONDS: Final = 1.0
 
 
 class Front:
     """Serves agents, operators and HTTP clients over one service.
 
     `run` is the whole life of the listeners; `stop` ends it gracefully, cancelling it ends it at once.
+    `release` makes the calls answer that still wait for something when the time to stop is over.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Front:
         clock: Clock,
         log: Log,
         extra_routes: Mapping[str, App] | None = None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         self._options = options
         self._service = service
@@ -52,6 +55,7 @@ class Front:
         self._log = log
         self._in_flight = InFlight()
         self._stopping = anyio.Event()
+        self._release = release
         callers = Callers(service, credentials)
         self._facts = ServerFacts(clock, clock.monotonic(), self._in_flight, lambda: self.connections)
         tools = ToolServer(service, callers, self._in_flight, log)
@@ -97,7 +101,9 @@ class Front:
 
     async def _drain(self) -> None:
         if self._in_flight.count:
-            await self._in_flight.drained(self._options.stop_seconds)
+            if not await self._in_flight.drained(self._options.stop_seconds) and self._release is not None:
+                self._release()
+                await self._in_flight.drained(RELEASE_SECONDS)
             # An answer over SSE still has to pass from its handler to the stream.
             await anyio.sleep(SETTLE_SECONDS)
         self._lines.mute()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from lifecycle.requests import NotAllowed, UnknownPeer
 from lifecycle.states import PeerState
+from mcp_server.serve import letters, sessions
 from mcp_server.serve.callers import Caller
 from mcp_server.serve.inflight import InFlight
 from mcp_server.serve.options import Addresses
@@ -19,7 +20,7 @@ from mcp_server.tools.peers import row_structure
 from mcp_server.tools.queues import MAX_ID, check_party, message_structure
 from transport.clock import Clock
 from transport.errors import InvalidInput
-from transport.identity import Identity, check_personality, check_runtime, parse_identity
+from transport.identity import Identity, check_personality, parse_identity
 
 LIST_ROWS: Final = 10_000
 
@@ -99,6 +100,7 @@ async def status(call: Call) -> dict[str, Any]:
         "root": str(service.root),
         "role": service.role,
         "uptime_seconds": round(facts.clock.monotonic() - facts.started, 3),
+        "log_failures": service.log_failures,
         "addresses": asdict(facts.addresses) if facts.addresses else None,
         "identity": str(call.caller.identity) if call.caller.identity else None,
         "operator": call.caller.is_operator,
@@ -167,22 +169,8 @@ async def message(call: Call) -> dict[str, Any]:
     return message_structure(report)
 
 
-async def dead(call: Call) -> dict[str, Any]:
-    """Dead letters: of one peer, or all of them."""
-    letters = await call.service.dead_letters(call.optional("personality"))
-    return {"rows": [message_structure(report) for report in letters]}
-
-
 async def show(call: Call) -> dict[str, Any]:
     return await call.service.show(call.message_id())
-
-
-async def retry(call: Call) -> dict[str, Any]:
-    return message_structure(await call.service.retry(call.message_id()))
-
-
-async def drop(call: Call) -> dict[str, Any]:
-    return message_structure(await call.service.drop(call.message_id()))
 
 
 async def stop(call: Call) -> dict[str, Any]:
@@ -197,19 +185,16 @@ async def start(call: Call) -> dict[str, Any]:
     return {"rows": [{"identity": identity, "state": "started"} for identity in started]}
 
 
-async def attach(call: Call) -> dict[str, Any]:
-    runtime = call.args.get("runtime")
-    return await call.service.attach(call.name(), None if runtime in (None, "") else check_runtime(runtime))
+async def remove(call: Call) -> dict[str, Any]:
+    """Remove a peer: refused while it is live or messages wait, unless forced."""
+    arguments = call.arguments
+    return await call.service.remove(call.name(), force=arguments.flag("force"), purge=arguments.flag("purge"))
 
 
-async def self_done(call: Call) -> dict[str, Any]:
-    await call.service.self_done(call.caller.sender)
-    return {"identity": str(call.caller.sender)}
-
-
-async def self_new(call: Call) -> dict[str, Any]:
-    await call.service.self_new(call.caller.sender)
-    return {"identity": str(call.caller.sender)}
+async def rename(call: Call) -> dict[str, Any]:
+    """Give a peer that is not live another name."""
+    new_name = check_personality(call.arguments.required("new_name"), "new_name")
+    return await call.service.rename(call.name(), new_name)
 
 
 async def reload(call: Call) -> dict[str, Any]:
@@ -228,14 +213,22 @@ VERBS: Final[Mapping[str, Verb]] = {
     "peer": Verb(peer, Who.ANYONE, _NAME),
     "queue": Verb(queue, Who.ANYONE, _PERSONALITY),
     "message": Verb(message, Who.ANYONE, _ID),
-    "dead": Verb(dead, Who.OPERATOR, _PERSONALITY),
+    "dead": Verb(letters.dead, Who.OPERATOR, letters.WHICH | {"limit"}),
     "show": Verb(show, Who.OPERATOR, _ID),
-    "retry": Verb(retry, Who.OPERATOR, _ID),
-    "drop": Verb(drop, Who.OPERATOR, _ID),
+    "retry": Verb(letters.retry, Who.OPERATOR, letters.WHICH | letters.IDS),
+    "drop": Verb(letters.drop, Who.OPERATOR, letters.WHICH | letters.IDS),
     "stop": Verb(stop, Who.OPERATOR, _NAME),
     "start": Verb(start, Who.OPERATOR, _NAME),
-    "attach": Verb(attach, Who.OPERATOR, _NAME | {"runtime"}),
-    "self-done": Verb(self_done, Who.SESSION),
-    "self-new": Verb(self_new, Who.SESSION),
+    "attach": Verb(sessions.attach, Who.OPERATOR, sessions.NAMED),
+    "watch": Verb(sessions.watch, Who.OPERATOR, sessions.NAMED),
+    "run": Verb(sessions.run, Who.OPERATOR, sessions.RUN),
+    "new": Verb(sessions.new, Who.OPERATOR, sessions.NAMED | sessions.SEED),
+    "refresh": Verb(sessions.refresh, Who.OPERATOR, sessions.NAMED),
+    "interrupt": Verb(sessions.interrupt, Who.OPERATOR, sessions.NAMED),
+    "compact": Verb(sessions.compact, Who.OPERATOR, sessions.NAMED),
+    "remove": Verb(remove, Who.OPERATOR, _NAME | {"force", "purge"}),
+    "rename": Verb(rename, Who.OPERATOR, _NAME | {"new_name"}),
+    "self-done": Verb(sessions.self_done, Who.SESSION),
+    "self-new": Verb(sessions.self_new, Who.SESSION, sessions.SEED),
     "reload": Verb(reload, Who.OPERATOR),
 }

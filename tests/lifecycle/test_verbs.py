@@ -1,6 +1,5 @@
 """What operators do to sessions, and the way out of every state that nothing else leads out of."""
 
-import json
 import signal
 from collections.abc import AsyncIterator
 
@@ -10,9 +9,9 @@ import pytest
 from lifecycle.flags import Flag
 from lifecycle.requests import PeerStopped, UnknownPeer
 from lifecycle.session import SessionUnreadable
-from lifecycle.states import Mode, SendStatus
+from lifecycle.states import SendStatus
 from lifecycle.verbs import Verbs
-from tests.lifecycle.workshop import Workshop, until, workshop
+from tests.lifecycle.workshop import Workshop, workshop
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import terminate
@@ -49,24 +48,19 @@ async def test_an_unknown_name_changes_nothing(shop: Workshop) -> None:
     for verb in (verbs(shop).stop, verbs(shop).start):
         with pytest.raises(UnknownPeer):
             await verb("alise")
-    with pytest.raises(UnknownPeer):
-        await verbs(shop).attach("alise", None)
+    for other in (verbs(shop).new("alise", None, None), verbs(shop).refresh("alise", None)):
+        with pytest.raises(UnknownPeer):
+            await other
 
 
 async def test_stop_is_the_way_out_of_an_unreadable_record(shop: Workshop) -> None:
     path = shop.deck.sessions.path(ALICE)
     path.write_text("{")
     with pytest.raises(SessionUnreadable, match="peerwake stop alice"):
-        await verbs(shop).attach("alice", None)
+        await verbs(shop).new("alice", None, None)
     await verbs(shop).stop("alice")
     assert not path.exists()
     assert shop.root.flag(ALICE, "damaged").read_text() == "{"
-
-
-async def test_attach_to_a_stopped_peer_is_refused(shop: Workshop) -> None:
-    await verbs(shop).stop("alice")
-    with pytest.raises(PeerStopped):
-        await verbs(shop).attach("alice", None)
 
 
 @pytest.mark.live
@@ -132,29 +126,6 @@ async def test_a_stopped_tmux_server_is_ended_too(shop: Workshop) -> None:
     terminate(session.tmux, signal.SIGSTOP)
     await verbs(shop).stop("alice")
     assert not session.is_alive()
-
-
-@pytest.mark.live
-async def test_attach_resumes_the_last_conversation_and_then_joins_the_live_one(shop: Workshop) -> None:
-    async with shop.supervised():
-        await shop.send(wait=20)
-        await verbs(shop).stop("alice")
-        await verbs(shop).start("alice")
-        first = await verbs(shop).attach("alice", None)
-        assert (first["mode"], first["state"], first["identity"]) == (Mode.RESUME, "ready", "scripted-alice")
-        again = await verbs(shop).attach("alice", None)
-        assert again == first | {"mode": "live"}
-
-
-@pytest.mark.live
-async def test_attach_reaches_a_session_that_is_blocked_or_being_booted(shop: Workshop) -> None:
-    (shop.root.peers / "alice" / "scripted.json").write_text(json.dumps(DIALOG))
-    async with shop.supervised():
-        await shop.send(wait=0)
-        await until(lambda: shop.deck.sessions.live(ALICE))
-        found = await verbs(shop).attach("alice", None)
-        assert found["state"] in ("booting", "blocked")
-        assert found["socket"] == str(shop.root.tmux_socket(ALICE))
 
 
 @pytest.mark.live

@@ -17,6 +17,7 @@ def parser() -> Parser:
     line.add_argument("--port", metavar="P", type=int, help="TCP port (default 8765; 0 picks a free one)")
     line.add_argument("--no-tcp", action="store_true", help="listen on the unix socket only")
     line.add_argument("--allow-remote", action="store_true", help="accept a --host that is not loopback")
+    line.add_argument("--verbose", action="store_true", help="a line in lifecycle.log for each look at a session")
     line.add_argument("--background", action="store_true", help="start detached, and return when it answers")
     line.add_argument("--in-process", action="store_true", help="with stdio: a whole server here, no bridge")
     return line

@@ -116,6 +116,42 @@ async def test_dead_letters(run: Running) -> None:
         assert (await refused(connection, "show"))["field"] == "message_id"
 
 
+async def test_dead_letters_of_several_messages_or_of_all(run: Running) -> None:
+    async with control(run.socket) as connection:
+        sent = [(await do(connection, "send", personality="bob", message=str(n)))["message_id"] for n in range(3)]
+        dropped = await do(connection, "drop", message_ids=[*sent, "m_nope"])
+        assert dropped["done"] == [{"message_id": each, "recipient": "scripted-bob"} for each in sent]
+        ((refused_id, code),) = [(each["message_id"], each["code"]) for each in dropped["refused"]]
+        assert (refused_id, code) == ("m_nope", "no-such-message")
+        listed = await do(connection, "dead", limit=2)
+        assert (len(listed["rows"]), listed["total"]) == (2, 3)
+        assert (await do(connection, "retry", all=True, personality="carol"))["done"] == []
+        assert len((await do(connection, "retry", all=True, personality="bob", older_seconds=0))["done"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        ({}, "message_ids"),
+        ({"message_ids": []}, "message_ids"),
+        ({"message_ids": "m_1"}, "message_ids"),
+        ({"message_ids": [1]}, "message_ids"),
+        ({"message_ids": ["m_1"], "message_id": "m_1"}, "message_ids"),
+        ({"message_ids": ["m_1"], "all": True}, "message_ids"),
+        ({"message_id": "m_1", "older_seconds": 5}, "message_ids"),
+        ({"message_id": "m_1", "personality": "bob"}, "message_ids"),
+        ({"all": "yes"}, "all"),
+        ({"all": True, "older_seconds": -1}, "older_seconds"),
+        ({"all": True, "older_seconds": True}, "older_seconds"),
+        ({"all": True, "personality": "No!"}, "personality"),
+    ],
+)
+async def test_what_cannot_be_retried_names_the_argument(run: Running, args: dict[str, Any], field: str) -> None:
+    async with control(run.socket) as connection:
+        error = await refused(connection, "retry", **args)
+        assert (error["code"], error["field"]) == ("invalid", field)
+
+
 async def test_stop_and_start(run: Running) -> None:
     async with control(run.socket) as connection:
         assert (await do(connection, "stop", name="bob"))["rows"] == [{"identity": "scripted-bob", "state": "stopped"}]
