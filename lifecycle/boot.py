@@ -1,5 +1,6 @@
 """From a started client to its ready input line: known dialogs are answered, unknown ones reported."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -18,15 +19,20 @@ from transport.vocabulary import ScreenState
 POLL: Final = (0.005, 0.01, 0.02, 0.03)
 STEADY_SECONDS: Final = 0.02
 STEADY_WITHOUT_STATUS_SECONDS: Final = 1.0
+REFUSED_SECONDS: Final = 1.0
 SLOWEST_SETTLE: Final = 4
 
 
 class BootEnd(StrEnum):
-    """How a boot ended; `blocked` leaves the session as it is, for a person to look at."""
+    """How a boot ended; `blocked` leaves the session as it is, for a person to look at.
+
+    `refused`: the client runs, and says that it cannot do what it was started for.
+    """
 
     READY = "ready"
     BLOCKED = "blocked"
     DIED = "died"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,8 @@ class Booter:
             reading = read_screen(screen, self.runtime.screen)
             if screen.dead:
                 return self._end(BootEnd.DIED, reading.excerpt)
-            planned = self._plan("\n".join(screen.lines), planned, now)
+            is_history = reading.state is ScreenState.READY and self.facts.session_ref is not None
+            planned = None if is_history else self._plan("\n".join(screen.lines), planned, now)
             if planned is not None:
                 lag = now - started if lag is None else lag
                 if now - planned.since >= self._settle(planned, lag):
@@ -85,6 +92,8 @@ class Booter:
                     planned = None
             elif await self._is_ready(reading, now - since):
                 return self._end(BootEnd.READY, reading.excerpt)
+            elif now - since >= REFUSED_SECONDS and self._is_refused(reading, screen):
+                return self._end(BootEnd.REFUSED, reading.excerpt)
             elif now - since > self.limits.blocked_seconds and any(seen):
                 return self._end(BootEnd.BLOCKED, reading.excerpt)
             if now - started > self.limits.boot_seconds:
@@ -135,6 +144,12 @@ class Booter:
             screen = await self._look()
             if screen is None or screen.lines != before.lines:
                 return
+
+    def _is_refused(self, reading: Reading, screen: Screen) -> bool:
+        text = "\n".join(screen.lines)
+        return reading.state is not ScreenState.READY and any(
+            re.search(refusal, text, re.MULTILINE) for refusal in self.runtime.refusals
+        )
 
     async def _is_ready(self, reading: Reading, steady: float) -> bool:
         if reading.state is not ScreenState.READY:

@@ -73,6 +73,7 @@ def session_environment(
     credential: str,
 ) -> dict[str, str]:
     """Return the complete environment of a session; raises LaunchEnvInvalid."""
+    prompt = {} if spec.prompt_file is None else {"PEER_PROMPT": str(spec.prompt_file)}
     chosen = read_launch_env(launch_env_path(spec.cwd, runtime.name))
     # A peer may replace HOME for its client, so its variables are known before those derived from them.
     return (
@@ -85,4 +86,5 @@ def session_environment(
             "PEERWAKE_HOME": str(root.home),
             "PEERWAKE_CREDENTIAL": credential,
         }
+        | prompt
     )

@@ -14,6 +14,7 @@ import anyio.to_thread
 from lifecycle import canary
 from lifecycle.environment import session_environment
 from lifecycle.plan import Plan
+from lifecycle.prompt.passing import Prompts
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from lifecycle.session import Session, Sessions
 from transport.clock import Clock
@@ -21,7 +22,7 @@ from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.paths import Root
 from transport.profile import Profile
-from transport.tmux.commands import exit_script
+from transport.tmux.exit_script import date_program, exit_script
 from transport.tmux.server import ServerSpec, Started, start
 
 START_SECONDS: Final = 15.0
@@ -50,6 +51,7 @@ class Launcher:
     operator: Mapping[str, str]
     credential: Callable[[Identity], str]
     scope: bool
+    prompts: Prompts
 
     async def start(self, profile: Profile, runtime: Runtime, plan: Plan, *, task: str | None = None) -> Session:
         """Start a session and return its record; the client is not ready yet.
@@ -76,8 +78,7 @@ class Launcher:
             seed=plan.seed if task is None else None,
             topics=plan.topics,
         )
-        spec = await anyio.to_thread.run_sync(self._server, runtime, session)
-        session = replace(session, client_env={name: spec.env[name] for name in PLACES if name in spec.env})
+        spec, session = await anyio.to_thread.run_sync(self._server, profile, runtime, session)
         # Cut off between the start and the record, a session would belong to nobody.
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self.sessions.save, session)
@@ -89,7 +90,7 @@ class Launcher:
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
             )
-            await anyio.to_thread.run_sync(canary.ensure, self.root, identity, started.tmux)
+            await anyio.to_thread.run_sync(lambda: canary.ensure(self.root, identity, started.tmux, scope=self.scope))
         return session
 
     def launch_spec(self, session: Session) -> LaunchSpec:
@@ -103,20 +104,42 @@ class Launcher:
             session_ref=session.session_ref,
         )
 
-    def environment(self, runtime: Runtime, session: Session) -> dict[str, str]:
-        """Return the environment a session gets, or got."""
+    def _environment(self, runtime: Runtime, spec: LaunchSpec, identity: Identity) -> dict[str, str]:
         return session_environment(
             runtime,
-            self.launch_spec(session),
+            spec,
             operator=self.operator,
             root=self.root,
-            identity=session.identity,
-            credential=self.credential(session.identity),
+            identity=identity,
+            credential=self.credential(identity),
         )
 
-    def _server(self, runtime: Runtime, session: Session) -> ServerSpec:
-        argv = runtime.command(self.launch_spec(session))
-        env = self.environment(runtime, session)
+    def _server(self, profile: Profile, runtime: Runtime, session: Session) -> tuple[ServerSpec, Session]:
+        """Return the tmux server to start and the record of its session; the prompt is on disk then."""
+        launch, edition = self.prompts.prepare(profile, runtime, self.launch_spec(session))
+        env = self._environment(runtime, launch, session.identity)
+        program = self._program(runtime, launch, env)
+        argv = runtime.command(self.prompts.settled(launch, runtime, program, env))
+        spec = ServerSpec(
+            socket=self.root.tmux_socket(session.identity),
+            session=str(session.identity),
+            argv=(program, *argv[1:]),
+            env=env,
+            cwd=Path(session.cwd),
+            exit_hook=self._exit_hook(session.identity),
+            pane_log=self.root.pane_log(session.identity),
+            scope=self.scope,
+        )
+        places: dict[str, str] = {name: env[name] for name in PLACES if name in env}
+        return spec, replace(session, client_env=places, prompt=edition)
+
+    def _exit_hook(self, identity: Identity) -> str:
+        log = self.root.logs / "exits.log"
+        return exit_script(log, str(identity), canary.directory(self.root), date_program())
+
+    def _program(self, runtime: Runtime, launch: LaunchSpec, env: Mapping[str, str]) -> str:
+        """Return the path of the client; raises RuntimeMissing, CannotResume."""
+        argv = runtime.command(launch)
         program = shutil.which(argv[0], path=env.get("PATH", "")) if argv else None
         if program is None:
             name = argv[0] if argv else "a command line"
@@ -124,13 +147,4 @@ class Launcher:
                 f"runtime {runtime.name} needs {name}, which is not on the PATH of the server."
                 f" {runtime.install or 'Install it'}, or set PATH in the peer's launch.env"
             )
-        return ServerSpec(
-            socket=self.root.tmux_socket(session.identity),
-            session=str(session.identity),
-            argv=(program, *argv[1:]),
-            env=env,
-            cwd=Path(session.cwd),
-            exit_hook=exit_script(self.root.logs / "exits.log", str(session.identity), canary.directory(self.root)),
-            pane_log=self.root.pane_log(session.identity),
-            scope=self.scope,
-        )
+        return program

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from transport.process import ProcessId
 
 RECORD_BYTES: Final = 1 << 16
 TEXTS: Final = ("host", "tenant_id", "cwd", "fence", "session_id", "pane_id")
-OPTIONAL_TEXTS: Final = ("session_ref", "task", "seed")
+OPTIONAL_TEXTS: Final = ("session_ref", "task", "seed", "prompt")
 SWITCHES: Final = ("is_ready", "is_closing")
 
 
@@ -36,7 +36,9 @@ class Session:
     gave the client's conversation, `session_ref` the client's own where it chooses one; `client_env`
     are the variables that tell where the client keeps its files. `task` is the message that an ephemeral
     worker was started for, `seed` what a restarted one is told first, `topics` those of the messages
-    it took. `is_closing` is the intent to end it, and `end` why: who finds that ends it.
+    it took, `prompt` the edition of the prompt it was given. `is_closing` is the intent to end it, and
+    `end` why: who finds that ends it. `foreign` is what a newer version of peerwake added to the record:
+    not understood here, and kept.
     """
 
     identity: Identity
@@ -56,8 +58,10 @@ class Session:
     end: End | None = None
     task: str | None = None
     seed: str | None = None
+    prompt: str | None = None
     topics: tuple[str, ...] = ()
     client_env: dict[str, str] = field(default_factory=dict)
+    foreign: dict[str, object] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
         """Tell whether exactly the tmux server we started is still running."""
@@ -69,13 +73,24 @@ class Session:
         return self.is_ready and not self.is_closing
 
 
+OWN: Final = frozenset(each.name for each in fields(Session)) - {"foreign"}
+
+
 def _process(value: dict[str, object] | None) -> ProcessId | None:
     return None if value is None else ProcessId(int(str(value["pid"])), str(value["started"]))
 
 
+def _end(value: str | None) -> End | None:
+    """Return why a session was ended; a reason that only a newer version knows is a deliberate one."""
+    if value is None:
+        return None
+    return End(value) if value in tuple(End) else End.STOPPED
+
+
 def dump(session: Session) -> str:
     """Return a session as the text of its record."""
-    return json.dumps(asdict(session) | {"version": 1, "identity": str(session.identity)}, indent=1) + "\n"
+    own = asdict(session) | {"version": 1, "identity": str(session.identity)}
+    return json.dumps(own.pop("foreign") | own, indent=1) + "\n"
 
 
 def parse(text: str) -> Session:
@@ -89,9 +104,10 @@ def parse(text: str) -> Session:
         data["woke_at"] = float(data["woke_at"])
         data["tmux"] = _process(data["tmux"])
         data["pane"] = _process(data["pane"])
-        data["end"] = None if data.get("end") is None else End(data["end"])
+        data["end"] = _end(data.get("end"))
         data["topics"] = tuple(data.get("topics", ()))
-        session = Session(**data)
+        foreign = {name: data.pop(name) for name in sorted(data.keys() - OWN)}
+        session = Session(**data, foreign=foreign)
     except SessionUnreadable:
         raise
     except (PeerwakeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

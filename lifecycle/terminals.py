@@ -85,12 +85,12 @@ class Terminals:
 
     async def gate(self, session: Session) -> tuple[Hold | None, str | None]:
         """Return why nothing may be typed now, with the screen's last lines, or None; raises TmuxGone, TmuxUnknown."""
-        found = await gate(await self._target(session), self.clock)
+        found = await gate(await self.target(session), self.clock)
         return found.hold, found.reading.excerpt if found.hold in (Hold.ASKS, Hold.UNKNOWN, Hold.BLOCKED) else None
 
     async def is_idle(self, session: Session) -> bool:
         """Tell whether the client waits for input and does nothing; raises TmuxGone, TmuxUnknown."""
-        target = replace(await self._target(session), takes_input_while_busy=False)
+        target = replace(await self.target(session), takes_input_while_busy=False)
         return (await gate(target, self.clock)).hold is None
 
     async def deliver(
@@ -98,14 +98,22 @@ class Terminals:
     ) -> HandOver:
         """Hand one message over from the stage it reached; raises TmuxGone, TmuxUnknown, TmuxRefused, LockHeld."""
         terminal = await self._terminal(session)
-        target = await self._target(session)
+        target = await self.target(session)
         seconds = terminal.runtime.receipt_seconds or self.limits.receipt_seconds
         pace = Pace(receipt_seconds=seconds)
         return await deliver(target, text, message_id, stage=stage, on_stage=on_stage, clock=self.clock, pace=pace)
 
+    async def opened(self, session: Session) -> tuple[Runtime, Target]:
+        """Return a session's runtime and its terminal, for who presses other keys than those of a message."""
+        return (await self._terminal(session)).runtime, await self.target(session)
+
     async def find(self, session: Session, message_id: str) -> Receipt | None:
         """Return the evidence for a message in a session's transcript, also after its end."""
         return await (await self._terminal(session)).transcript.find(message_id)
+
+    async def transcript_sizes(self, session: Session, locate: bool) -> tuple[int, ...]:
+        """Return the sizes of a session's transcripts, looking for a new one if `locate`."""
+        return await (await self._terminal(session)).transcript.sizes(locate=locate)
 
     async def look(self, session: Session) -> tuple[ScreenState, tuple[str, ...]]:
         """Return what a session's screen shows; raises TmuxGone, TmuxUnknown."""
@@ -134,7 +142,7 @@ class Terminals:
             lambda: self.sessions.update(session, is_closing=True, end=end, session_ref=reference)
         )
         await self.kill(closing)
-        await self.ended(closing)
+        await self._retire(closing)
         self.logs.lifecycle.write("close", identity=session.identity, why=end, tmux=session.tmux and session.tmux.pid)
 
     async def kill(self, session: Session) -> None:
@@ -157,9 +165,11 @@ class Terminals:
 
     async def ended(self, session: Session) -> bool:
         """A session is over: keep its record as the last one; False if that was done already."""
-        last = replace(session, session_ref=await self._reference(session))
+        return await self._retire(replace(session, session_ref=await self._reference(session)))
+
+    async def _retire(self, last: Session) -> bool:
         is_first = await anyio.to_thread.run_sync(self.sessions.retire, last)
-        await self.forget(session)
+        await self.forget(last)
         return is_first
 
     async def _reference(self, session: Session) -> str | None:
@@ -256,7 +266,8 @@ class Terminals:
             terminal.pane = Pane(control, session.pane_id, self.clock)
         return terminal.pane
 
-    async def _target(self, session: Session) -> Target:
+    async def target(self, session: Session) -> Target:
+        """Return a session's terminal as deliveries see it; who types there holds `pane.exclusive`."""
         terminal = await self._terminal(session)
         runtime, reader = terminal.runtime, terminal.reader
         return Target(

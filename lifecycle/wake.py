@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, assert_never
 
 import anyio
 import anyio.to_thread
 from filelock import FileLock, Timeout
 
+from lifecycle.arrivals import Arrivals
 from lifecycle.boot import Boot, BootEnd
 from lifecycle.deaths import Deaths
 from lifecycle.exitcause import write_for_hook
@@ -34,6 +36,8 @@ from transport.tmux.server import wait_dead
 LOCK_SECONDS: Final = 1.0
 LOCK_POLL_SECONDS: Final = 0.01
 EXIT_HOOK_SECONDS: Final = 2.0
+PANE_IS_DEAD: Final = "Pane is dead ("
+LAST_WORDS: Final = 300
 
 
 class WakeFailed(PeerwakeError):
@@ -54,6 +58,12 @@ class AlreadyWaking(PeerwakeError):
     code = "already-waking"
 
 
+def last_words(screen: str) -> str:
+    """Return what a client said last, as one line; what tmux says of its pane is not of the client."""
+    lines = [line.strip() for line in screen.splitlines() if not line.startswith(PANE_IS_DEAD)]
+    return " / ".join(filter(None, lines))[-LAST_WORDS:] or "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class Waker:
     """Brings up sessions, and finishes what a killed server left half done."""
@@ -66,6 +76,7 @@ class Waker:
     sessions: Sessions
     terminals: Terminals
     initial: InitialPrompt
+    arrivals: Arrivals
     deaths: Deaths
     logs: Logs
     at_once: anyio.CapacityLimiter
@@ -102,11 +113,15 @@ class Waker:
             raise
         except PeerwakeError as error:
             raise await self._failed_start(identity, error) from error
+        if plan.start.obstacle is not None:
+            self.logs.lifecycle.write("resume-failed", identity=identity, reason=plan.start.obstacle)
         if plan.start.mode is Mode.RESUME:
             try:
                 return await self._bring_up(await self._launch(profile, runtime, plan, task))
             except WakeFailed as error:
-                self.logs.lifecycle.write("resume-failed", identity=identity, ref=plan.start.reference, reason=error)
+                self.logs.lifecycle.write(
+                    "resume-failed", identity=identity, ref=plan.start.reference, reason=last_words(str(error))
+                )
                 if asked is Mode.RESUME:
                     raise CannotResume(f"its conversation {plan.start.reference} cannot be resumed: {error}") from error
             plan = Plan(Start(Mode.FRESH, StartReason.RESUME_FAILED))
@@ -125,6 +140,7 @@ class Waker:
             if self.resolver.flags.is_set(identity, Flag.STOPPED):
                 await self.terminals.close(session, End.STOPPED)
                 return None
+            await anyio.to_thread.run_sync(self.planner.forget_obeyed, session)
             return session
 
     async def present(self, identity: Identity, death: str = "session-gone") -> Session | None:
@@ -159,6 +175,7 @@ class Waker:
         self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds, dialogs=dialogs)
         match boot.end:
             case BootEnd.READY:
+                await self._await_tools(session)
                 await self._close_if_unwanted(session)
                 await self.initial.hand_over(session)
                 return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
@@ -166,18 +183,35 @@ class Waker:
                 raise SessionBlocked(boot.excerpt)
             case BootEnd.DIED:
                 await self.see_out(session)
-                last = boot.excerpt.strip().rpartition("\n")[2].strip()
-                reason = f"the client exited while it started; its last line was: {last[-200:]}"
+                if await anyio.to_thread.run_sync(self._was_ended, session):
+                    self.resolver.refuse_unwakeable(session.identity)
+                    raise AlreadyWaking(f"somebody ended the session of {session.identity} while it was coming up")
+                reason = f"the client exited while it started; its last words were: {last_words(boot.excerpt)}"
                 self.logs.lifecycle.write("wake-failed", identity=session.identity, code=WakeFailed.code, reason=reason)
                 raise WakeFailed(f"the client exited while it started; its screen said: {boot.excerpt[-600:].strip()}")
+            case BootEnd.REFUSED:
+                await self.terminals.close(session, End.STOPPED)
+                raise WakeFailed(f"the client refused to start; its screen said: {last_words(boot.excerpt)}")
             case _:
                 assert_never(boot.end)
+
+    async def _await_tools(self, session: Session) -> None:
+        """Let a client connect to our tools before it is told anything; a resumed conversation knows them already."""
+        if session.mode is Mode.RESUME:
+            return
+        runtime = await anyio.to_thread.run_sync(self.table.for_peer, session.identity.runtime, Path(session.cwd))
+        if runtime.mcp_files and not await self.arrivals.wait(session, runtime):
+            self.logs.lifecycle.write("no-tools", identity=session.identity)
 
     async def _close_if_unwanted(self, session: Session) -> None:
         """A stop came while the wake was on its way: close at once, and say so."""
         if self.resolver.unwakeable(session.identity) is not None:
             await self.terminals.close(session, End.STOPPED)
             self.resolver.refuse_unwakeable(session.identity)
+
+    def _was_ended(self, session: Session) -> bool:
+        found = self.sessions.find(session.identity, session.fence)
+        return found is not None and found.is_closing
 
     async def see_out(self, session: Session) -> None:
         """The client is gone: let the exit hook write its line, then see that nothing is left."""

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from mcp_server.heap import settle_heap
 from mcp_server.serve.front import Front
 from mcp_server.serve.options import Addresses, AddressInUse, ServeOptions
-from mcp_server.settings import Settings, load
+from mcp_server.settings import ALL, Settings, load
 from mcp_server.version import VERSION
 from mcp_server.wiring import Wired, wired
 from transport.clock import SystemClock, iso
@@ -28,6 +28,9 @@ from transport.paths import Root, root_from_environment
 STOPPED: Final = 0
 FAILED: Final = 1
 OPEN_FILES: Final = 8192
+COMMAND_LINE: Final = "command line"
+GIVE_WAY_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 1.0
 
 
 def serve(given: argparse.Namespace) -> int:
@@ -45,6 +48,8 @@ def serve(given: argparse.Namespace) -> int:
     allow_files()
     root.prepare()
     settings = _overridden(load(root), given)
+    for warning in settings.warnings:
+        say(warning)
     if given.in_process:
         from mcp_server.in_process import run as run_in_process
 
@@ -67,7 +72,9 @@ def _overridden(settings: Settings, given: argparse.Namespace) -> Settings:
         changes["tcp"] = False
     if given.allow_remote:
         changes["allow_remote"] = True
-    return replace(settings, **changes)
+    if given.verbose:
+        changes["verbose"] = True
+    return replace(settings, **changes, sources={**settings.sources, **dict.fromkeys(changes, COMMAND_LINE)})
 
 
 class _Server:
@@ -83,7 +90,7 @@ class _Server:
         """Serve until SIGTERM or SIGINT; 0 after a clean stop."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._await_signals)
-            async with supervisor_lock(self._root, self._settings, self._stopping, self._say) as is_ours:
+            async with supervisor_lock(self._root, self._settings, self._stopping, say) as is_ours:
                 if is_ours:
                     await self._serve()
             tasks.cancel_scope.cancel()
@@ -98,19 +105,21 @@ class _Server:
     async def _serve(self) -> None:
         clock = SystemClock()
         async with wired(self._root, self._settings) as parts, anyio.create_task_group() as tasks:
+            await parts.application.changes.recover()
             await tasks.start(parts.supervisor.run)
             try:
                 await self._listen(parts, self._options(), clock)
             except AddressInUse as error:
                 if not self._quiet:
                     raise
-                self._say(f"{error}; serving the unix socket alone")
+                say(f"{error}; serving the unix socket alone")
                 await self._listen(parts, replace(self._options(), port=None), clock)
             tasks.cancel_scope.cancel()
 
     async def _listen(self, parts: Wired, options: ServeOptions, clock: SystemClock) -> None:
         """Serve until told to stop, then answer what is in flight."""
-        front = Front(parts.application, parts.credentials, options, clock, parts.logs.lifecycle)
+        release = parts.application.dispatcher.board.release
+        front = Front(parts.application, parts.credentials, options, clock, parts.logs.lifecycle, release=release)
         async with anyio.create_task_group() as listeners:
             addresses: Addresses = await listeners.start(front.run)
             self._announce(addresses, clock)
@@ -126,30 +135,50 @@ class _Server:
             host=settings.host,
             port=settings.port if settings.tcp else None,
             allow_remote=settings.allow_remote,
+            stop_seconds=settings.stop_seconds,
         )
 
     def _announce(self, addresses: Addresses, clock: SystemClock) -> None:
+        settings = self._settings
         found = {
             "pid": os.getpid(),
             "version": VERSION,
             "socket": addresses.socket,
             "http": addresses.http,
             "started_at": iso(clock.wall()),
+            "settings": {name: [settings.value(name), settings.sources.get(name)] for name in ALL},
         }
         write_atomic(self._root.discovery, json.dumps(found) + "\n")
         where = f"{addresses.http} and {addresses.socket}" if addresses.http else addresses.socket
-        self._say(f"serving on {where}")
+        say(f"serving on {where}")
 
-    def _say(self, text: str) -> None:
-        if sys.stderr is not None:
-            print(f"peerwake: {text}", file=sys.stderr, flush=True)
+
+def say(text: str) -> None:
+    """Tell whoever reads standard error, if anybody does."""
+    if sys.stderr is not None:
+        print(f"peerwake: {text}", file=sys.stderr, flush=True)
+
+
+async def is_served(root: Root) -> bool:
+    """Tell whether a server listens on the socket of this root; one that is too busy to accept does."""
+    with anyio.move_on_after(ANSWER_SECONDS):
+        try:
+            async with await anyio.connect_unix(root.server_socket):
+                return True
+        except OSError:
+            return False
+    return True
 
 
 @asynccontextmanager
 async def supervisor_lock(
     root: Root, settings: Settings, stopping: anyio.Event, say: Callable[[str], None]
 ) -> AsyncIterator[bool]:
-    """Hold the supervisor's lock; while another server has it, stand by. False when told to stop first."""
+    """Hold the supervisor's lock; while another server has it, stand by. False when told to stop first.
+
+    One that is not to stand by gives way to a server that answers, and waits for one that ends.
+    """
+    patience = anyio.current_time() + settings.stop_seconds + GIVE_WAY_SECONDS
     lock = FileLock(root.supervisor_lock, timeout=0, thread_local=False, mode=0o600)
     told = False
     while not stopping.is_set():
@@ -157,10 +186,10 @@ async def supervisor_lock(
             lock.acquire(timeout=0)
             break
         except Timeout:
-            if not settings.standby:
+            if not settings.standby and (anyio.current_time() > patience or await is_served(root)):
                 yield False
                 return
-            if not told:
+            if not told and settings.standby:
                 say("another server supervises this root; standing by to take over")
                 told = True
             with anyio.move_on_after(settings.takeover_poll_seconds):

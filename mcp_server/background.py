@@ -40,6 +40,7 @@ def command(given: argparse.Namespace) -> list[str]:
     words += ["--port", str(given.port)] if given.port is not None else []
     words += ["--no-tcp"] if given.no_tcp else []
     words += ["--allow-remote"] if given.allow_remote else []
+    words += ["--verbose"] if given.verbose else []
     return words
 
 

@@ -4,11 +4,12 @@ import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import anyio
+from anyio.abc import TaskGroup
 from filelock import FileLock, Timeout
 from mcp.server.runner import serve_dual_era_loop
 
@@ -32,15 +33,16 @@ class NotAPipe(PeerwakeError):
 
 
 async def run(root: Root, settings: Settings) -> int:
-    """Serve until end of input; supervises if no other server of this root does. Raises NotAPipe."""
+    """Serve until end of input; supervises as soon as no other server of this root does. Raises NotAPipe."""
     lock = FileLock(root.supervisor_lock, timeout=0, thread_local=False, mode=0o600)
     async with _standard_streams() as streams, wired(root, settings) as parts, anyio.create_task_group() as tasks:
         try:
             lock.acquire(timeout=0)
         except Timeout:
             parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=False)
+            tasks.start_soon(_take_over, lock, settings.takeover_poll_seconds, parts, tasks)
         else:
-            await tasks.start(parts.supervisor.run)
+            await _supervise(parts, tasks)
         try:
             await _serve(parts, *streams)
         finally:
@@ -48,6 +50,21 @@ async def run(root: Root, settings: Settings) -> int:
     # Only now, when nothing of ours delivers any more, may another server supervise.
     lock.release()
     return 0
+
+
+async def _supervise(parts: Wired, tasks: TaskGroup) -> None:
+    await parts.application.changes.recover()
+    await tasks.start(parts.supervisor.run)
+
+
+async def _take_over(lock: FileLock, poll_seconds: float, parts: Wired, tasks: TaskGroup) -> None:
+    """Supervise once the server that does so now has ended."""
+    while not lock.is_locked:
+        await anyio.sleep(poll_seconds)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+    parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=True)
+    await _supervise(parts, tasks)
 
 
 async def _serve(parts: Wired, incoming: LineReader, outgoing: LineWriter) -> None:

@@ -57,6 +57,15 @@ class Arguments:
             raise InvalidInput(name, f"{_shown(value)} is not a whole number from {lowest} to {highest}")
         return value
 
+    def number(self, name: str, lowest: float, highest: float) -> float | None:
+        """Return a number within the limits, None when absent."""
+        value = self._given.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+            raise InvalidInput(name, f"{_shown(value)} is not a number from {lowest:,.10g} to {highest:,.10g}")
+        return float(value)
+
     def seconds(self, name: str) -> float | None:
         """Return a number, None when absent; its limits are the service's."""
         value = self._given.get(name)

@@ -16,6 +16,7 @@ NAME: Final = "queue_status"
 TAKES: Final = frozenset({"personality", "message_id"})
 MAX_ID: Final = 64
 MAX_ROWS: Final = 20
+MAX_DETAIL: Final = 120
 
 
 async def queue_status(service: Service, caller: Caller, given: Mapping[str, Any] | None) -> Answer:
@@ -34,8 +35,14 @@ async def queue_status(service: Service, caller: Caller, given: Mapping[str, Any
         rows = await service.queue(own)
     else:
         rows = await service.queue(check_personality(name))
-    structure: dict[str, Any] = {"queues": [asdict(row) for row in rows[:MAX_ROWS]], "total": len(rows)}
+    structure: dict[str, Any] = {"queues": [_row(row) for row in rows[:MAX_ROWS]], "total": len(rows)}
     return Answer(_queues_line(rows), structure)
+
+
+def _row(row: QueueRow) -> dict[str, Any]:
+    """Return a queue as JSON values; what a screen shows is cut to one short line."""
+    detail = None if row.detail is None else " ".join(row.detail.split())[:MAX_DETAIL]
+    return asdict(row) | {"detail": detail}
 
 
 def check_party(caller: Caller, report: MessageReport) -> None:

@@ -56,6 +56,9 @@ class ToolServer:
         self._log = log
 
     async def list_tools(self, ctx: Context, params: types.PaginatedRequestParams) -> dict[str, Any]:
+        caller = caller_of(ctx)
+        if caller.identity is not None and not caller.is_operator:
+            self._service.arrived(caller.identity)
         return TOOLS_LIST
 
     async def list_resources(self, ctx: Context, params: types.PaginatedRequestParams) -> dict[str, Any]:

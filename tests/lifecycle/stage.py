@@ -13,6 +13,7 @@ from lifecycle.deaths import Deaths
 from lifecycle.deck import Deck
 from lifecycle.flags import Flags
 from lifecycle.limits import Limits
+from lifecycle.obituaries import Obituaries
 from lifecycle.resolve import Resolver
 from lifecycle.runtimes.table import load_table
 from lifecycle.session import Session, Sessions
@@ -209,7 +210,17 @@ async def scene(root: Root, **limits: Any) -> AsyncIterator[Scene]:
             flags=flags,
             clock=clock,
             limits=known,
-            deaths=Deaths(actor, crashes, flags, known, logs),  # type: ignore[arg-type]
+            deaths=Deaths(
+                actor,  # type: ignore[arg-type]
+                crashes,
+                flags,
+                known,
+                logs,
+                Obituaries(logs, clock, known),
+                board,
+                spool,
+                stage.kicked.append,
+            ),
         )
         stage.peer("alice")
         stage.peer("bob")

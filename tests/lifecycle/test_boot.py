@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,19 +55,30 @@ while os.read(0, 64) != b"\x03":
     pass
 """
 
+QUOTING = r"""
+import os, sys, tty
+tty.setraw(0)
+rule = "\u2500" * 60
+rows = ["\u25cf I saw this:", "", " Accessing workspace:", "", "   Yes, I trust this folder", ""]
+rows += [rule, "\u276f\u00a0", rule, "  ? for shortcuts"]
+os.write(1, ("\x1b[2J\x1b[H" + "\r\n".join(rows) + "\x1b[8;3H").encode())
+os.write(1, b"pressed: " + os.read(0, 64))
+os.read(0, 1)
+"""
+
 
 def locate(_: SessionFacts) -> Path | None:
     return None
 
 
 @asynccontextmanager
-async def booter(root: Root, redraws: str) -> AsyncIterator[Booter]:
+async def booter(root: Root, redraws: str, program: str = PROGRAM) -> AsyncIterator[Booter]:
     """Start the program in tmux; it draws its dialog again at these seconds, with the cursor on "No"."""
     socket, clock = root.home / "t.sock", SystemClock()
     spec = tmux_server.ServerSpec(
         socket=socket,
         session="claude-alice",
-        argv=(sys.executable, "-I", "-S", "-c", PROGRAM, redraws),
+        argv=(sys.executable, "-I", "-S", "-c", program, redraws),
         env={"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LANG": "C.UTF-8"},
         cwd=root.home,
     )
@@ -112,3 +124,20 @@ async def test_an_unknown_dialog_is_left_as_it_is(root: Root) -> None:
         assert (end.end, end.dialogs) == (BootEnd.BLOCKED, ())
         assert re.search("❯ No, exit", end.excerpt)
         assert any("❯ No, exit" in line for line in (await it.pane.capture()).lines)
+
+
+async def test_a_client_that_refuses_to_start_is_known_by_its_screen(root: Root) -> None:
+    async with booter(root, "") as it:
+        it.runtime = CLAUDE.model_copy(update={"dialogs": (), "refusals": (r"^ Accessing workspace:$",)})
+        end = await it.run()
+        assert end.end is BootEnd.REFUSED
+        assert "/somewhere" in end.excerpt
+        assert any("❯ No, exit" in line for line in (await it.pane.capture()).lines)
+
+
+async def test_a_resumed_conversation_that_quotes_a_dialog_is_no_dialog(root: Root) -> None:
+    async with booter(root, "", QUOTING) as it:
+        it.facts = replace(it.facts, session_ref="r")
+        end = await it.run()
+        assert (end.end, end.dialogs) == (BootEnd.READY, ())
+        assert "pressed" not in "\n".join((await it.pane.capture()).lines)

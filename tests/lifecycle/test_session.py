@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lifecycle.session import Session, Sessions, SessionUnreadable, dump, parse
-from lifecycle.states import Mode
+from lifecycle.states import End, Mode
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, identify
@@ -95,6 +95,36 @@ def test_an_older_record_without_the_newer_field_is_read() -> None:
     record = json.loads(dump(session()))
     del record["is_closing"]
     assert parse(json.dumps(record)) == session()
+
+
+def test_what_a_newer_version_added_is_kept_through_every_change(root: Root) -> None:
+    sessions, added = Sessions(root), {"foreign": 1, "window": {"columns": [80]}}
+    sessions.path(ALICE).write_text(json.dumps(json.loads(dump(session())) | added))
+    found = sessions.load(ALICE)
+    assert found is not None
+    assert (found, found.foreign) == (session(foreign=added), added)
+    sessions.update(session(), is_closing=True)
+    assert added.items() <= json.loads(sessions.path(ALICE).read_text()).items()
+    assert sessions.retire(found)
+    last = sessions.last(ALICE)
+    assert last is not None and last.foreign == added
+
+
+def test_an_end_that_only_a_newer_version_knows_is_a_deliberate_one() -> None:
+    record = json.loads(dump(session(is_closing=True))) | {"end": "evicted"}
+    assert parse(json.dumps(record)).end is End.STOPPED
+
+
+def test_a_record_of_an_incompatible_version_is_unreadable_and_left_as_it_is(root: Root) -> None:
+    sessions = Sessions(root)
+    text = dump(session()).replace('"version": 1', '"version": 2')
+    sessions.path(ALICE).write_text(text)
+    sessions.update(session(), is_closing=True)
+    assert not sessions.retire(session())
+    sessions.discard(session())
+    with pytest.raises(SessionUnreadable, match="another version of peerwake; upgrade, or stop the peer"):
+        sessions.load(ALICE)
+    assert sessions.path(ALICE).read_text() == text
 
 
 @pytest.mark.parametrize("damage", ["text", "directory", "fifo", "link", "huge", "foreign"])

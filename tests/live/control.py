@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -13,16 +14,24 @@ class Control:
 
     def __init__(self, root: Root, seconds: float = 60.0) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(seconds)
-        self._socket.connect(str(root.server_socket))
         self._file = self._socket.makefile("rwb")
-        self.greeting = self._exchange({"peerwake": 1, "role": "control"})
+        try:
+            self._socket.settimeout(seconds)
+            self._socket.connect(str(root.server_socket))
+            self.greeting = self._exchange({"peerwake": 1, "role": "control"})
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> "Control":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what could not be written any more
+            self._file.close()
         self._socket.close()
 
     def call(self, verb: str, **args: Any) -> dict[str, Any]:

@@ -174,6 +174,19 @@ class World:
             if left is not None and terminate(left):
                 until(lambda: identify(background) != left, 15, "the end of a background server")
         self._end_sessions()
+        until(self._has_no_strays, 15, "the end of what a bridge started meanwhile")
+
+    def _has_no_strays(self) -> bool:
+        """Kill every process that was given this root; True when there was none."""
+        wanted, found = f"PEERWAKE_HOME={self.root.home}".encode(), 0
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                is_ours = wanted in path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            process = identify(int(path.parent.name)) if is_ours else None
+            found += process is not None and terminate(process, signal.SIGKILL)
+        return not found
 
     def _end_sessions(self) -> None:
         """Kill every tmux server that a session record names, and its agent."""

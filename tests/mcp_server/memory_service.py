@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from lifecycle.requests import (
+    Letters,
     MessageReport,
     NoSuchMessage,
     PeerPage,
@@ -18,6 +19,7 @@ from lifecycle.requests import (
     PeerStopped,
     QueueRow,
     RuntimeRow,
+    Selection,
     SelfSend,
     SendRequest,
     SendResult,
@@ -29,6 +31,9 @@ from mcp_server.service import Progress
 from transport.clock import iso
 from transport.identity import Identity
 from transport.message import Message, accept
+from transport.spool import records as spool
+from transport.spool.faults import SpoolError
+from transport.spool.records import Handled
 from transport.vocabulary import Hold, MessageState
 
 HOST = "here"
@@ -59,11 +64,13 @@ class MemoryService:
         self.tenant = TENANT
         self.version = "0.0.test"
         self.role = "supervisor"
+        self.log_failures = 0
         self.rows: dict[str, PeerRow] = {}
         self.letters: dict[str, Letter] = {}
         self.keys: dict[tuple[Identity, str], str] = {}
         self.stopped: set[str] = set()
         self.waking: set[str] = set()
+        self.arrivals: list[Identity] = []
         self.panes: dict[int, Identity] = {}
         self.own_sessions: list[tuple[str, Identity]] = []
         self.accept_gate: anyio.Event | None = None
@@ -217,24 +224,41 @@ class MemoryService:
     async def message(self, message_id: str) -> MessageReport:
         return self._report(self._letter(message_id))
 
-    async def dead_letters(self, personality: str | None) -> tuple[MessageReport, ...]:
+    async def dead_letters(self, selection: Selection, limit: int) -> Letters:
+        found = [self._report(one) for one in self._dead(selection)]
+        return Letters(tuple(found[:limit]), len(found))
+
+    def _dead(self, selection: Selection) -> list[Letter]:
         dead = [one for one in self.letters.values() if one.state is MessageState.DEAD]
-        wanted = [one for one in dead if personality in (None, one.message.recipient.personality)]
-        return tuple(self._report(one) for one in wanted)
+        return [one for one in dead if selection.personality in (None, one.message.recipient.personality)]
 
     async def show(self, message_id: str) -> dict[str, Any]:
         letter = self._letter(message_id)
         return asdict(self._report(letter)) | {"body": letter.message.body}
 
-    async def retry(self, message_id: str) -> MessageReport:
-        letter = self._letter(message_id)
-        letter.state = MessageState.QUEUED
-        return self._report(letter)
+    async def retry(self, selection: Selection) -> Handled:
+        return self._handle(selection, {MessageState.DEAD}, MessageState.QUEUED)
 
-    async def drop(self, message_id: str) -> MessageReport:
-        letter = self._letter(message_id)
-        letter.settle(MessageState.DEAD, "dropped")
-        return self._report(letter)
+    async def drop(self, selection: Selection) -> Handled:
+        return self._handle(selection, {MessageState.DEAD, MessageState.QUEUED}, MessageState.DEAD)
+
+    def _handle(self, selection: Selection, standing: set[MessageState], result: MessageState) -> Handled:
+        ids = selection.message_ids or tuple(one.message.id for one in self._dead(selection))
+        done: list[spool.Letter] = []
+        refused: list[tuple[str, SpoolError]] = []
+        for message_id in ids:
+            letter = self.letters.get(message_id)
+            if letter is None:
+                refused.append((message_id, spool.MessageUnknown(f"no message has the id {message_id}")))
+            elif letter.state not in standing:
+                refused.append((message_id, spool.MessageSettled(f"{message_id} is {letter.state}")))
+            else:
+                letter.settle(result)
+                done.append(spool.Letter(message_id, letter.message.sender, letter.message.recipient, letter.reason))
+        return Handled(tuple(done), tuple(refused))
+
+    def arrived(self, identity: Identity) -> None:
+        self.arrivals.append(identity)
 
     async def stop(self, name: str | None) -> tuple[str, ...]:
         names = [self._row(name).name] if name else list(self.rows)
@@ -251,11 +275,39 @@ class MemoryService:
         identity = f"{runtime or row.default_runtime}-{name}"
         return {"identity": identity, "socket": f"/run/{identity}.sock", "session": identity}
 
-    async def self_done(self, identity: Identity) -> None:
-        self.own_sessions.append(("done", identity))
+    async def watch(self, name: str, runtime: str | None) -> dict[str, Any]:
+        return await self.attach(name, runtime)
 
-    async def self_new(self, identity: Identity) -> None:
-        self.own_sessions.append(("new", identity))
+    async def run(self, name: str, runtime: str | None, is_replacing: bool) -> dict[str, Any]:
+        return await self.attach(name, runtime) | {"replaced": is_replacing}
+
+    async def new(self, name: str, runtime: str | None, seed: str | None) -> dict[str, Any]:
+        return {"identity": f"{runtime or self._row(name).default_runtime}-{name}", "seed": seed}
+
+    async def refresh(self, name: str, runtime: str | None) -> dict[str, Any]:
+        return await self.new(name, runtime, None)
+
+    async def interrupt(self, name: str, runtime: str | None) -> dict[str, Any]:
+        return await self.new(name, runtime, None)
+
+    async def compact(self, name: str, runtime: str | None) -> dict[str, Any]:
+        return await self.new(name, runtime, None)
+
+    async def remove(self, name: str, *, force: bool, purge: bool) -> dict[str, Any]:
+        row = self.rows.pop(self._row(name).name)
+        return {"name": name, "cwd": row.cwd, "purged": purge, "dead_letters": [], "withdrawn": [], "notes": []}
+
+    async def rename(self, name: str, new_name: str) -> dict[str, Any]:
+        row = self.rows.pop(self._row(name).name)
+        self.rows[new_name] = replace(row, name=new_name)
+        return {"name": new_name, "former": name, "cwd": row.cwd, "messages": 0, "notes": []}
+
+    async def self_done(self, identity: Identity) -> str:
+        self.own_sessions.append(("done", identity))
+        return "session"
+
+    async def self_new(self, identity: Identity, seed: str | None) -> None:
+        self.own_sessions.append((f"new {seed}" if seed else "new", identity))
 
     async def reload(self) -> dict[str, Any]:
         return {"peers": len(self.rows)}

@@ -9,6 +9,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from mcp_server import app
 from mcp_server.app import OPEN_FILES, supervisor_lock
 from mcp_server.settings import Settings
 from tests.lifecycle.workshop import until as until_async
@@ -18,6 +19,7 @@ from transport.paths import Root
 
 __all__ = ["environ", "peerwake"]
 SETTINGS = replace(Settings(), takeover_poll_seconds=0.01)
+QUIET = replace(SETTINGS, standby=False)
 
 
 async def test_the_first_supervises_and_the_second_takes_over_when_it_ends(root: Root) -> None:
@@ -62,10 +64,44 @@ async def test_a_standby_that_is_told_to_stop_never_supervises(root: Root) -> No
                 tasks.start_soon(standby)
 
 
-async def test_who_may_not_stand_by_leaves_at_once(root: Root) -> None:
+async def test_who_may_not_stand_by_leaves_as_soon_as_another_answers(root: Root) -> None:
     async with supervisor_lock(root, SETTINGS, anyio.Event(), print) as ours:
         assert ours
-        quiet = replace(SETTINGS, standby=False)
+        async with await anyio.create_unix_listener(root.server_socket):
+            with anyio.fail_after(5):
+                async with supervisor_lock(root, QUIET, anyio.Event(), print) as is_ours:
+                    assert not is_ours
+
+
+async def test_who_may_not_stand_by_waits_for_one_that_ends(root: Root) -> None:
+    over, tried = anyio.Event(), anyio.Event()
+
+    async def ending() -> None:
+        async with supervisor_lock(root, SETTINGS, anyio.Event(), print) as ours:
+            assert ours
+            tried.set()
+            await over.wait()
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ending)
+            await tried.wait()
+            tasks.start_soon(set_later, over)
+            async with supervisor_lock(root, QUIET, anyio.Event(), print) as is_ours:
+                assert is_ours and over.is_set()
+
+
+async def set_later(event: anyio.Event) -> None:
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+    event.set()
+
+
+async def test_who_may_not_stand_by_does_not_wait_for_ever(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "GIVE_WAY_SECONDS", 0.05)
+    quiet = replace(QUIET, stop_seconds=0.0)
+    async with supervisor_lock(root, SETTINGS, anyio.Event(), print) as ours:
+        assert ours
         with anyio.fail_after(5):
             async with supervisor_lock(root, quiet, anyio.Event(), print) as is_ours:
                 assert not is_ours

@@ -13,14 +13,14 @@ from transport.process import identify
 
 
 def asked(**changes: object) -> argparse.Namespace:
-    known = {"host": None, "port": None, "no_tcp": True, "allow_remote": False}
+    known = {"host": None, "port": None, "no_tcp": True, "allow_remote": False, "verbose": False}
     return argparse.Namespace(**(known | changes))
 
 
 def test_the_command_line_says_what_was_asked(root: Root) -> None:
     assert command(asked())[1:] == ["-m", "mcp_server", "serve", "--no-tcp"]
-    words = command(asked(host="::1", port=0, no_tcp=False, allow_remote=True))
-    assert words[4:] == ["--host", "::1", "--port", "0", "--allow-remote"]
+    words = command(asked(host="::1", port=0, no_tcp=False, allow_remote=True, verbose=True))
+    assert words[4:] == ["--host", "::1", "--port", "0", "--allow-remote", "--verbose"]
 
 
 def test_only_a_listening_socket_answers(root: Root) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from tests.live.world import TOP, World
+from tests.live.world import TOP, World, until
 from transport.paths import Root
 
 INITIALIZE = {
@@ -82,3 +82,23 @@ def test_beside_a_supervisor_it_spools_what_the_other_delivers(world: World, roo
         assert answer["structuredContent"]["reason"] == "no-supervisor"
         assert server.close() == 0
     assert world.depth("alice") == 1
+
+
+def test_beside_a_supervisor_that_ends_it_takes_over_and_its_sessions_live_on(world: World, root: Root) -> None:
+    world.create("alice")
+    world.create("bob")
+    other = world.serve()
+    server = Server(world)
+    try:
+        server.begin()
+        assert world.send("alice", "one")["status"] == "delivered"
+        tmux = world.tmux("scripted-alice")
+        other.kill()
+        other.wait()
+        until(lambda: "supervises=True" in world.log("lifecycle"), 20, "the takeover")
+        until(lambda: f"ev=adopt identity=scripted-alice tmux={tmux.pid}" in world.log("lifecycle"), 20, "the adoption")
+        assert world.send("bob", "two")["status"] == "queued"
+        until(lambda: world.prompts("bob"), 30, "the delivery")
+        assert world.tmux("scripted-alice") == tmux and tmux.is_alive()
+    finally:
+        assert server.close() == 0

@@ -11,7 +11,7 @@ import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
 
-from lifecycle.requests import PeerPage
+from lifecycle.requests import PeerPage, QueueRow
 from mcp_server.tools.schemas import INSTRUCTIONS, TOOLS
 from tests.mcp_server.fronts import ALICE, BOB, Running, connected, running
 from transport.message import MAX_BODY_BYTES
@@ -51,6 +51,17 @@ async def refused(client: Client, tool: str, **arguments: Any) -> dict[str, Any]
 
 
 # what clients are told
+
+
+@pytest.mark.parametrize("kind", ["lines", "http"])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_peer_that_asks_for_the_tools_has_arrived(run: Running, kind: str, mode: str) -> None:
+    async with connected(kind, run, mode, None) as client:
+        await client.list_tools()
+    assert run.service.arrivals == []
+    async with connected(kind, run, mode) as client:
+        await client.list_tools()
+    assert set(run.service.arrivals) == {ALICE}
 
 
 async def test_there_are_exactly_three_tools_and_they_are_small(client: Client) -> None:
@@ -284,6 +295,20 @@ async def test_list_peers_refuses_bad_arguments(client: Client, arguments: dict[
 
 
 # queue_status
+
+
+async def test_queue_status_shows_one_short_line_of_what_a_screen_says(
+    run: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = QueueRow("scripted-bob", "here", "me", 1, None, 2.0, None, 0, "blocked", "Proceed?\n  1. Yes\n" + "x" * 900)
+
+    async def queue(name: str | None) -> tuple[QueueRow, ...]:
+        return (row,)
+
+    monkeypatch.setattr(run.service, "queue", queue)
+    (shown,) = (await ask(client, "queue_status", personality="bob"))["queues"]
+    assert shown["hold"] == "blocked"
+    assert shown["detail"].startswith("Proceed? 1. Yes xxx") and len(shown["detail"]) == 120
 
 
 async def test_queue_status_of_a_peer_of_oneself_and_of_a_message(run: Running, client: Client) -> None:
