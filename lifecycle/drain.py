@@ -16,6 +16,7 @@ from transport.errors import InvalidInput
 from transport.files import LockHeld
 from transport.identity import Identity
 from transport.process import DeadlinePassed
+from transport.spool.faults import SpoolError
 from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 from transport.vocabulary import Hold, Kind, Receipt, Stage
@@ -48,6 +49,11 @@ class Drain:
         try:
             while await self._step():
                 pass
+        except SpoolError:
+            raise
+        except Exception as error:  # the supervisor's to log; here it uses up an attempt, lest one message wedges all
+            await self.deck.settler.fault(self.identity, error)
+            raise
         finally:
             self.deck.board.clear(self.identity)
 
@@ -202,6 +208,9 @@ class Drain:
             idle_since = (idle_since or now) if await deck.terminals.is_idle(session) else None
             if idle_since is not None and now - idle_since >= deck.limits.receipt_seconds:
                 await deck.settler.failed(lease, "the client took the message into its queue and dropped it there")
+                return
+            if self._is_old(lease):
+                await deck.settler.bury(lease, "the client kept it in its own queue for longer than its time to live")
                 return
             await self.news.pause(CONSUMPTION_POLL_SECONDS)
 

@@ -5,53 +5,46 @@ from typing import Final
 
 import anyio.to_thread
 
-from lifecycle.deck import Deck, Progress
-from lifecycle.flags import Flag
+from lifecycle.assignment import LOOK_SECONDS, Assignment
+from lifecycle.deck import Deck
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.states import End, Mode
+from lifecycle.task_end import TaskEnd
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
-from transport.delivery import HandOver
-from transport.errors import InvalidInput
 from transport.files import LockHeld
 from transport.identity import Identity
 from transport.process import DeadlinePassed
+from transport.spool.faults import SpoolError
 from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
-from transport.vocabulary import Hold, Kind, Receipt, ScreenState, Stage
+from transport.vocabulary import Hold, Kind, Stage, WakePolicy
 
-LOOK_SECONDS: Final = 0.1
 HOLD_SECONDS: Final = 1.0
 FENCE: Final = "task"
 
 
 @dataclass(slots=True)
 class EphemeralDrain:
-    """Works until the queue is empty; `poke` makes it look again at once."""
+    """Works until the queue is empty or the peer is ephemeral no more; `poke` makes it look again at once."""
 
     deck: Deck
     identity: Identity
     news: Poke = field(init=False)
-    held_since: float | None = None
-    has_sent: bool = True
+    end: TaskEnd = field(init=False)
+    work: Assignment | None = None
+    stuck_since: float | None = None
 
     def __post_init__(self) -> None:
         self.news = Poke(self.deck.clock)
+        self.end = TaskEnd(self.deck, self.identity)
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
-        self.has_sent = True
+        if self.work is not None:
+            self.work.has_sent = True
         self.news.set()
-
-    async def done(self) -> bool:
-        """The worker says that its task is done; False when it was not handed one."""
-        lease = await self.deck.spool.leased(self.identity)
-        if lease is None or lease.stage is Stage.HELD:
-            return False
-        await anyio.to_thread.run_sync(self.deck.flags.set, self.identity, Flag.ARMED, lease.message.id)
-        self.poke()
-        return True
 
     async def run(self) -> None:
         """Give each task a session until the queue is empty or the identity may not be woken."""
@@ -62,26 +55,45 @@ class EphemeralDrain:
             finally:
                 self.deck.board.clear(self.identity)
 
-    async def _hold(self, hold: Hold, detail: str | None, seconds: float = HOLD_SECONDS) -> None:
-        self.deck.board.update(self.identity, hold=hold, detail=detail, is_booting=False)
-        await self.news.pause(seconds)
-
     async def _step(self) -> bool:
         """Work on one task; False when there is nothing more to do for now."""
+        if not self._is_ephemeral():
+            # Its messages go to a conversation from now on, and the task in hand with them.
+            self.deck.settler.kick(self.identity)
+            return False
         try:
-            live = await anyio.to_thread.run_sync(self.deck.sessions.live, self.identity)
-            lease = await self._lease(live)
-            if lease is None:
-                return await self._wait_for_head(live)
-            session = await self._session_for(lease, live)
-            if session is not None:
-                await self._work(session, lease)
+            is_more = await self._next_task()
+            self.stuck_since = None
+            return is_more
         except (PeerStopped, CrashLooping):
             return False
         except SessionBlocked as blocked:
-            await self._hold(Hold.BLOCKED, str(blocked))
+            await self._stuck(Hold.BLOCKED, str(blocked))
         except (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld) as error:
-            await self._hold(Hold.UNKNOWN, str(error))
+            await self._stuck(Hold.UNKNOWN, str(error))
+        except SpoolError:
+            raise
+        except Exception as error:  # the boundary of one task: it is given up after some attempts, the others go on
+            await self._poisoned(error)
+        return True
+
+    def _is_ephemeral(self) -> bool:
+        profile = self.deck.resolver.registry.get(self.identity.personality)
+        return profile is None or profile.wake_policy is WakePolicy.EPHEMERAL
+
+    async def _next_task(self) -> bool:
+        live = await anyio.to_thread.run_sync(self.deck.sessions.live, self.identity)
+        lease = await self._lease(live)
+        if lease is None:
+            return await self._wait_for_head(live)
+        session = await self._session_for(lease, live)
+        if session is not None:
+            self.stuck_since = None
+            self.work = Assignment(self.deck, session, lease, self.news)
+            try:
+                await self.work.run()
+            finally:
+                self.work = None
         return True
 
     async def _lease(self, live: Session | None) -> Lease | None:
@@ -95,7 +107,8 @@ class EphemeralDrain:
         if live is not None:
             await deck.terminals.close(live, End.TASK)
         deck.resolver.refuse_unwakeable(self.identity)
-        self.held_since = None
+        # Said before the books say that a task is in hand, so that the two never contradict each other.
+        deck.board.update(self.identity, hold=Hold.EPHEMERAL, detail=None)
         return await deck.spool.lease(self.identity, FENCE, deck.clock.wall())
 
     async def _wait_for_head(self, live: Session | None) -> bool:
@@ -104,10 +117,14 @@ class EphemeralDrain:
         if due is None:
             return False
         if live is not None and live.task is None:
-            await self._hold(Hold.BUSY, "its session is in use; it takes tasks when that is closed")
+            await self._hold(Hold.BUSY, "its session is in use; it takes tasks when that is closed", HOLD_SECONDS)
         else:
             await self._hold(Hold.BACKOFF, None, max(due - deck.clock.wall(), LOOK_SECONDS))
         return True
+
+    async def _hold(self, hold: Hold, detail: str | None, seconds: float) -> None:
+        self.deck.board.update(self.identity, hold=hold, detail=detail, is_booting=False)
+        await self.news.pause(seconds)
 
     async def _session_for(self, lease: Lease, live: Session | None) -> Session | None:
         """Return the session of this very task, started if the task was not begun; None when that is not to be."""
@@ -115,13 +132,17 @@ class EphemeralDrain:
         if live is not None and live.task == task and live.takes_messages:
             return live
         if lease.stage is not Stage.HELD:
-            await self._ended(lease)
+            await self.end.ended(lease)
             return None
         if lease.message.kind is Kind.NOTICE:
             await deck.settler.bury(lease, "a notice is no task: an ephemeral worker is not started for it")
             return None
+        if await self.end.is_answered(lease):
+            await self.end.finish(lease, "reply, after its session was closed")
+            return None
         if live is not None and deck.clock.wall() - live.woke_at > deck.limits.boot_seconds:
-            await self._give_up(live, lease, f"the worker was not ready in {deck.limits.boot_seconds:g} s")
+            reason = f"the worker was not ready in {deck.limits.boot_seconds:g} s"
+            await self.end.give_up(live, lease, reason)
             return None
         session = await self._wake(lease)
         if session is not None and session.task != task:
@@ -136,7 +157,7 @@ class EphemeralDrain:
         try:
             session, is_new = await deck.waker.wake(self.identity, asked=Mode.FRESH, task=lease.message.id)
         except (PeerStopped, CrashLooping):
-            await deck.settler.returned(lease, Hold.STOPPED)
+            await deck.settler.returned(lease, deck.resolver.unwakeable(self.identity) or Hold.STOPPED)
             raise
         except (WakeFailed, TmuxGone, UnknownPeer, UndeclaredRuntime) as error:
             await deck.settler.failed(lease, f"waking failed: {error}")
@@ -147,100 +168,20 @@ class EphemeralDrain:
             deck.board.woke(self.identity)
         return session
 
-    async def _work(self, session: Session, lease: Lease) -> None:
-        """Hand the task over, wait for its end, close the session."""
-        deck = self.deck
-        deck.board.update(self.identity, hold=Hold.EPHEMERAL, detail=None)
-        try:
-            if await self._hand_over(session, lease):
-                await self._watch(session, lease)
-        except TmuxGone:
-            await deck.waker.see_out(session)
-            await self._ended(lease)
-
-    async def _hand_over(self, session: Session, lease: Lease) -> bool:
-        """Return whether the worker has its task."""
-        deck, message = self.deck, lease.message
-        progress = Progress(deck, lease)
-        if await deck.terminals.find(session, message.id) is Receipt.CONSUMED or await self._is_answered(lease):
-            return True
-        try:
-            text = await deck.text(session, message)
-            outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
-        except InvalidInput as error:
-            await deck.terminals.close(session, End.TASK)
-            await deck.settler.bury(lease, f"it cannot be typed: {error}")
-            return False
-        except OSError as error:
-            await self._give_up(session, lease, f"it could not be handed over: {error}")
-            return False
-        if outcome.receipt is not None or await self._is_answered(lease):
-            return True
-        await self._not_taken(session, lease, outcome)
-        return False
-
-    async def _not_taken(self, session: Session, lease: Lease, outcome: HandOver) -> None:
-        """Wait for the worker to become able to take its task, but not for ever."""
+    async def _stuck(self, hold: Hold, why: str) -> None:
+        """Wait while nothing can be learned of the session; a task that is stuck for its time to live is given up."""
         deck, now = self.deck, self.deck.clock.monotonic()
-        if outcome.typed and outcome.hold not in (Hold.ASKS, Hold.DRAFT, Hold.BUSY):
-            runtime = deck.waker.table.get(self.identity.runtime)
-            await self._give_up(session, lease, f"{runtime.no_receipt} ({outcome.evidence})", runtime.attempts)
-            return
-        self.held_since = now if self.held_since is None else self.held_since
-        if now - self.held_since >= deck.limits.ephemeral_silence_seconds:
-            await self._give_up(session, lease, f"the worker took nothing: {outcome.evidence}")
-        else:
-            await self._hold(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
-
-    async def _give_up(self, session: Session, lease: Lease, reason: str, attempts: int | None = None) -> None:
-        await self.deck.terminals.close(session, End.TASK)
-        await self.deck.settler.failed(lease, reason, attempts=attempts)
-
-    async def _watch(self, session: Session, lease: Lease) -> None:
-        """Wait until the worker has replied and is quiet, says it is done, falls silent, or dies."""
-        deck, limits = self.deck, self.deck.limits
-        shown: tuple[str, ...] = ()
-        since = asked_at = deck.clock.monotonic()
-        is_answered, self.has_sent = False, True
-        while True:
-            state, lines = await deck.terminals.look(session)
-            now = deck.clock.monotonic()
-            if lines != shown or state is ScreenState.BUSY:
-                shown, since = lines, now
-            hold = Hold.ASKS if state is ScreenState.ASKS else Hold.EPHEMERAL
-            deck.board.update(self.identity, hold=hold, detail=None)
-            # Also what another process spooled counts, and that comes without a poke.
-            if not is_answered and (self.has_sent or now - asked_at >= HOLD_SECONDS):
-                self.has_sent, asked_at = False, now
-                is_answered = await self._is_answered(lease)
-            is_done = self._says_done(lease)
-            if is_done or (is_answered and now - since >= limits.ephemeral_quiet_seconds):
-                await self._finish(lease, "done" if is_done else "reply")
-                await deck.terminals.close(session, End.TASK)
+        self.stuck_since = now if self.stuck_since is None else self.stuck_since
+        if now - self.stuck_since >= deck.limits.message_ttl_seconds:
+            self.stuck_since = None
+            if (lease := await deck.spool.leased(self.identity)) is not None:
+                await deck.settler.bury(lease, f"nothing could be done for too long: {why}")
                 return
-            if now - since >= limits.ephemeral_silence_seconds:
-                reason = f"the worker was silent for {limits.ephemeral_silence_seconds:g} s"
-                await self._give_up(session, lease, reason)
-                return
-            await self.news.pause(LOOK_SECONDS)
+        await self._hold(hold, why, HOLD_SECONDS)
 
-    async def _is_answered(self, lease: Lease) -> bool:
-        """Tell whether the worker has sent a message since it was handed its task, or said that it is done."""
-        return self._says_done(lease) or await self.deck.spool.sent_since(lease.message.id)
-
-    def _says_done(self, lease: Lease) -> bool:
-        return self.deck.flags.text(self.identity, Flag.ARMED) == lease.message.id
-
-    async def _finish(self, lease: Lease, evidence: str) -> None:
-        await self.deck.settler.consumed(lease, evidence)
-        await anyio.to_thread.run_sync(self.deck.flags.clear, self.identity, Flag.ARMED)
-
-    async def _ended(self, lease: Lease) -> None:
-        """The worker is gone: its task is done if it replied, else it is tried again."""
-        deck = self.deck
-        if await self._is_answered(lease):
-            await self._finish(lease, "reply, after the session's end")
-        elif deck.flags.is_set(self.identity, Flag.STOPPED):
-            await deck.settler.returned(lease, Hold.STOPPED)
-        else:
-            await deck.settler.failed(lease, "the worker died before it replied")
+    async def _poisoned(self, error: Exception) -> None:
+        """A task that meets a fault uses up an attempt; a fault without a task is the supervisor's."""
+        lease = await self.deck.spool.leased(self.identity)
+        if lease is None:
+            raise error
+        await self.deck.settler.failed(lease, f"a fault of ours: {type(error).__name__}: {error}")

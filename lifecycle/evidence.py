@@ -43,6 +43,12 @@ class SessionTranscript:
             best = best or found
         return best
 
+    async def sizes(self, *, locate: bool) -> tuple[int, ...]:
+        """Return the sizes of the session's files, those known or, with `locate`, also one it has moved on to."""
+        if locate or not self._tails:
+            await self._follow()
+        return await anyio.to_thread.run_sync(lambda: tuple(_size(tail.path) for tail in self._tails))
+
     async def _follow(self) -> None:
         now = self._clock.monotonic()
         if self._tails and now - self._located_at < LOCATE_SECONDS:
@@ -51,3 +57,10 @@ class SessionTranscript:
         path = await anyio.to_thread.run_sync(self._locate)
         if path is not None and all(tail.path != path for tail in self._tails):
             self._tails.append(TranscriptTail(path, self._parse))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -10,7 +10,7 @@ from transport.identity import Identity
 from transport.logs import Logs
 from transport.spool.records import Buried, Lease
 from transport.spool.spool import Spool
-from transport.vocabulary import Hold, MessageState
+from transport.vocabulary import Hold, MessageState, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,17 @@ class Settler:
             "attempt-failed", identity=message.recipient, id=message.id, reason=reason, attempt=lease.attempts + 1
         )
         return pause
+
+    async def fault(self, identity: Identity, error: Exception) -> None:
+        """Count a fault of ours against the message in hand; what may have been typed, when it is old."""
+        lease = await self.spool.leased(identity)
+        if lease is None:
+            return
+        reason = f"a fault of ours: {type(error).__name__}: {error}"
+        if lease.stage is Stage.HELD:
+            await self.failed(lease, reason)
+        elif self.clock.wall() - lease.leased_at > self.limits.message_ttl_seconds:
+            await self.bury(lease, reason)
 
     async def bury(self, lease: Lease, reason: str) -> None:
         """Make a message a dead letter; its sender gets a notice."""

@@ -21,7 +21,7 @@ from transport.message import accept
 from transport.paths import Root
 from transport.profile import Profile
 from transport.registry import Registry
-from transport.spool.records import Record
+from transport.spool.records import Record, Which
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Hold, MessageState
 
@@ -49,6 +49,14 @@ class Offline:
     def has_spool(self) -> bool:
         return self.root.spool.exists()
 
+    def _with_services(self, recipient: Identity) -> Resolver:
+        """Return a resolver that knows whether the recipient is a service, reading the runtimes only if it can be."""
+        if not (self.root.runtimes / f"{recipient.runtime}.toml").exists():
+            return self.resolver
+        from lifecycle.runtimes.table import load_table
+
+        return Resolver(self.registry, self.flags, load_table(self.root.runtimes).services())
+
     def send(self, args: dict[str, Any], greeted: str | None = None) -> dict[str, Any]:
         """Accept one message under the rules of the server and return the same result as it would.
 
@@ -60,7 +68,7 @@ class Offline:
         if greeted is not None and "from" not in args and str(sender) != greeted:
             raise NotAllowed(f"the server took this process for {greeted}, its files say {sender}")
         self.resolver.refuse_self(sender, recipient)
-        self.resolver.refuse_unwakeable(recipient)
+        self._with_services(recipient).refuse_unwakeable(recipient)
         limits = settings.load(self.root, self.context.environ).limits
         message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
         accepted = self.store.enqueue(message, cap=limits.queue_cap, hop_limit=limits.hop_limit)
@@ -91,19 +99,25 @@ class Offline:
     def queues(self, name: str | None) -> list[dict[str, Any]]:
         """Return the queues of one peer, or all that are not empty; raises UnknownPeer."""
         if name is not None:
-            identities = list(self.resolver.profile(name).identities)
-        elif self.has_spool:
-            identities = sorted({*self.store.waiting(), *(record.message.recipient for record in self.store.dead())})
+            found = self._identities(name)
         else:
-            identities = []
-        return [self._queue(identity) for identity in identities] if self.has_spool else []
+            found = tuple(self.store.queues(self.clock.wall())) if self.has_spool else ()
+        return [self._queue(identity) for identity in found] if self.has_spool else []
 
-    def dead(self, name: str | None) -> list[dict[str, Any]]:
-        """Return the dead letters of one peer, or of all."""
+    def _identities(self, name: str) -> tuple[Identity, ...]:
+        """Return the presences of a peer, and of one that was removed those that left something."""
+        left = self.store.queues(self.clock.wall()) if self.has_spool else {}
+        own = [identity for identity in left if identity.personality == name]
+        declared = () if own and self.registry.get(name) is None else self.resolver.profile(name).identities
+        return tuple(dict.fromkeys((*declared, *own)))
+
+    def dead(self, name: str | None, older_seconds: float, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the newest dead letters of one peer or of all, and how many there are in all."""
         if not self.has_spool:
-            return []
-        wanted = [None] if name is None else list(self.resolver.profile(name).identities)
-        return [self._report(record) for identity in wanted for record in self.store.dead(identity)]
+            return [], 0
+        recipients = None if name is None else self._identities(name)
+        records, total = self.store.letters(Which(recipients, self.clock.wall() - older_seconds), limit)
+        return [self._report(record) for record in records], total
 
     def message(self, message_id: str) -> dict[str, Any]:
         """Return one message with its history and its body; raises NoSuchMessage."""
@@ -144,8 +158,9 @@ class Offline:
     def _queue(self, identity: Identity) -> dict[str, Any]:
         view = self.store.queue(identity, self.clock.wall())
         received = None if view.last_receipt_at is None else iso(view.last_receipt_at)
-        hold = Hold.NO_SUPERVISOR if view.depth else None
-        return asdict(view) | {"identity": str(identity), "last_receipt_at": received, "hold": hold}
+        hold = (self.resolver.unwakeable(identity) or Hold.NO_SUPERVISOR) if view.depth else None
+        shown = {name: value for name, value in asdict(view).items() if name != "not_before"}
+        return shown | {"identity": str(identity), "last_receipt_at": received, "hold": hold, "detail": None}
 
     def _report(self, record: Record) -> dict[str, Any]:
         return {

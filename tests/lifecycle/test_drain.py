@@ -351,3 +351,46 @@ async def test_a_session_that_is_being_closed_gets_nothing(stage: Scene) -> None
         assert stage.actor.typed == []
         assert await stage.is_in(message, MessageState.QUEUED)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_fault_of_ours_uses_up_attempts_and_wedges_nothing(stage: Scene) -> None:
+    poison, message = await stage.send("poison"), await stage.send("good")
+    fault = RuntimeError("no words for it")
+    fault.untouched = True  # type: ignore[attr-defined]
+    stage.actor.plays = [fault] * 10
+    stage.session()
+    for _ in range(stage.limits.attempts):
+        assert not await stage.is_in(poison, MessageState.DEAD)
+        with pytest.raises(RuntimeError):
+            await Drain(stage.deck, ALICE).run()
+        await stage.clock.advance(stage.limits.backoff_max_seconds)
+    assert "RuntimeError: no words for it" in str((await stage.record(poison)).reason)
+    stage.actor.plays = []
+    await Drain(stage.deck, ALICE).run()
+    assert await stage.is_in(message, MessageState.CONSUMED)
+
+
+async def test_a_fault_after_the_paste_gives_up_only_what_is_old(stage: Scene) -> None:
+    message = await stage.send()
+    lease = await stage.spool.lease(ALICE, "f", stage.clock.wall())
+    await stage.spool.stage(message.id, Stage.PASTING, stage.clock.wall())
+    settler = stage.deck.settler
+    await settler.fault(ALICE, RuntimeError("odd"))
+    assert lease is not None and await stage.is_in(message, MessageState.LEASED)
+    await stage.clock.advance(stage.limits.message_ttl_seconds + 1)
+    await settler.fault(ALICE, RuntimeError("odd"))
+    assert await stage.is_in(message, MessageState.DEAD)
+    await settler.fault(ALICE, RuntimeError("odd"))
+
+
+async def test_what_a_busy_client_keeps_in_its_queue_has_a_time_to_live(root: Root) -> None:
+    async with scene(root, message_ttl_seconds=10) as stage:
+        stage.session()
+        stage.actor.state = ScreenState.BUSY
+        stage.actor.plays = [INJECTED]
+        message = await stage.send()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Drain(stage.deck, ALICE).run)
+            await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD))
+            tasks.cancel_scope.cancel()
+        assert "for longer than its time to live" in str((await stage.record(message)).reason)

@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,16 @@ def spool(verb: str, args: dict[str, Any]) -> dict[str, Any]:
         case "queue":
             return {"rows": [row]}
         case "dead":
-            return {"rows": [LETTER]}
+            return {"rows": [LETTER], "total": 3}
+        case "show":
+            if args["message_id"] == "m_gone":
+                raise Refuse("no-such-message", "there is no message 'm_gone'")
+            return LETTER | {"body": "one\n\x1b[2Jtwo"}
         case _:
-            return LETTER | ({"body": "one\n\x1b[2Jtwo"} if verb == "show" else {})
+            ids = args.get("message_ids", ["m_1", "m_2"])
+            done = [{"message_id": each, "recipient": "codex-bob"} for each in ids if each != "m_busy"]
+            refused = [{"message_id": "m_busy", "code": "message-state", "message": "m_busy is being delivered"}]
+            return {"done": done, "refused": refused if "m_busy" in ids else []}
 
 
 def test_queues_and_dead_letters(peerwake: Run, root: Root) -> None:
@@ -138,11 +146,24 @@ def test_queues_and_dead_letters(peerwake: Run, root: Root) -> None:
         "IDENTITY   DEPTH  HEAD AGE  DEAD  LAST RECEIPT  IN FLIGHT  WHY IT WAITS\n"
         "codex-bob  3      1h02m     1     -             -          busy\n"
         "dead: m_0123456789abcdefghjk  claude-alice → codex-bob: nobody answers\n"
+        "… and 2 more dead letters; --json shows up to 10,000\n"
     )
-    assert heard.calls[0] == ("queue", {"personality": "bob"})
+    assert heard.calls[:2] == [("queue", {"personality": "bob"}), ("dead", {"personality": "bob", "limit": 100})]
+    assert heard.calls[3] == ("dead", {"limit": 10_000})
+    assert shown["dead_total"] == 3
     assert [row["depth"] for row in shown["queues"]] == [3]
     assert [letter["message_id"] for letter in shown["dead"]] == [LETTER["message_id"]]
     assert all(row["host"] and row["tenant_id"] for row in shown["queues"] + shown["dead"])
+
+
+@pytest.mark.parametrize(("older", "has_queue"), [("3725", True), ("1h", True), ("63m", False), ("2d", False)])
+def test_queues_of_an_age(peerwake: Run, root: Root, older: str, has_queue: bool) -> None:
+    with ControlServer(root.server_socket, spool) as heard:
+        done = peerwake("queue", "--older", older)
+        dead = peerwake("queue", "--dead", "--older", older)
+    assert ("codex-bob  3 " in done.stdout) == has_queue
+    assert dead.stdout.startswith("dead: m_0123456789abcdefghjk")
+    assert {"older_seconds", "limit"} == set(heard.calls[-1][1])
 
 
 def test_one_message(peerwake: Run, root: Root) -> None:
@@ -157,9 +178,67 @@ def test_one_message(peerwake: Run, root: Root) -> None:
     assert [verb for verb, _ in heard.calls] == ["show", "retry", "drop"]
 
 
+def test_several_messages_of_which_one_is_refused(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, spool) as heard:
+        dropped = peerwake("queue", "drop", "m_1", "m_busy", "m_1", "m_2")
+        document = json.loads(peerwake("queue", "retry", "m_1", "m_busy", "--json").stdout)
+        shown = peerwake("queue", "show", "m_1", "m_gone")
+    assert heard.calls[0] == ("drop", {"message_ids": ["m_1", "m_busy", "m_2"]})
+    assert (dropped.returncode, dropped.stdout) == (4, "m_1 dropped\nm_2 dropped\n")
+    assert dropped.stderr == "peerwake: m_busy is being delivered\n"
+    assert [each["message_id"] for each in document["done"]] == ["m_1"]
+    assert [each["code"] for each in document["refused"]] == ["message-state"]
+    assert all(row["host"] and row["tenant_id"] for row in document["done"] + document["refused"])
+    assert (shown.returncode, "reason:       nobody answers\n" in shown.stdout) == (4, True)
+    assert "m_gone" in shown.stderr
+
+
+def test_all_dead_letters(peerwake: Run, root: Root) -> None:
+    with ControlServer(root.server_socket, spool) as heard:
+        retried = peerwake("queue", "retry", "--all")
+        dropped = peerwake("queue", "drop", "bob", "--all", "--older", "2d")
+    assert (retried.stdout, dropped.stdout) == ("2 dead letters queued again\n", "2 dead letters dropped\n")
+    assert [args for _, args in heard.calls] == [
+        {"all": True},
+        {"all": True, "personality": "bob", "older_seconds": 172800.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("retry",), "needs the ID of a message, or --all"),
+        (("show",), "needs the ID of a message;"),
+        (("drop", "--all", "bob", "carol"), "takes the name of one peer, not 2 words"),
+        (("drop", "m_1", "--older", "1h"), "choose among all, not among ids"),
+        (("show", "--all"), "choose among all"),
+        (("retry", "m_1", "--dead"), "--dead goes with the list"),
+        (("bob", "--all"), "--all goes with retry and drop"),
+        (("--older", "soon"), "--older 'soon' is no age"),
+        (("bob", "m_1"), "no queue command 'bob'"),
+    ],
+)
+def test_what_queue_does_not_understand(peerwake: Run, argv: tuple[str, ...], says: str) -> None:
+    done = peerwake("queue", *argv)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_self_waits_inside_a_session_for_a_server_that_is_being_replaced(peerwake: Run, root: Root) -> None:
+    said: list[subprocess.CompletedProcess[str]] = []
+    worker = threading.Thread(target=lambda: said.append(peerwake("self", "done", PEER_IDENTITY="claude-alice")))
+    worker.start()
+    time.sleep(0.5)  # the command has found no server by now
+    with ControlServer(root.server_socket, lambda verb, args: {"identity": "claude-alice", "ends": "task"}) as heard:
+        worker.join(20)
+    assert [verb for verb, _ in heard.calls] == ["self-done"]
+    assert said[0].returncode == 0
+
+
 @pytest.mark.parametrize("verb", ["done", "new"])
 def test_self(peerwake: Run, root: Root, verb: str) -> None:
-    with ControlServer(root.server_socket, lambda verb, args: {"identity": "claude-alice"}) as heard:
+    answer = {"identity": "claude-alice", "ends": "task"}
+    with ControlServer(root.server_socket, lambda verb, args: answer) as heard:
         done = peerwake("self", verb)
     assert done.returncode == 0
     assert heard.calls == [(f"self-{verb}", {})]

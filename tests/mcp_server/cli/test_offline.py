@@ -13,7 +13,8 @@ from mcp_server.serve.credentials import load_credentials
 from tests.mcp_server.cli.conftest import Run
 from transport.clock import SystemClock
 from transport.create import NewPeer, create
-from transport.identity import Identity
+from transport.identity import OPERATOR, Identity
+from transport.message import accept, check_draft
 from transport.paths import Root
 from transport.process import identify
 from transport.profile import Profile
@@ -194,6 +195,28 @@ def test_queue_and_show_read_the_spool(peerwake: Run, root: Root, bob: Profile) 
     assert peerwake("queue", "bob").stdout.splitlines()[1].split()[:2] == ["scripted-bob", "1"]
     assert peerwake("queue", "show", "m_nothing").returncode == 4
     assert peerwake("queue", "bobby").returncode == 4
+
+
+def test_dead_letters_of_a_peer_of_an_age_and_of_one_that_is_gone(peerwake: Run, root: Root, bob: Profile) -> None:
+    with SpoolStore(root.spool) as store:
+        for ago, name in ((7200.0, "bob"), (60.0, "bob"), (60.0, "gone")):
+            at = SystemClock().wall() - ago
+            letter = accept(check_draft(f"{ago:g}"), OPERATOR, Identity("scripted", name), hops=0, now=at)
+            store.enqueue(letter, cap=10, hop_limit=20)
+            store.bury(letter.id, f"{ago:g} s ago", at)
+    assert json.loads(peerwake("queue", "--json").stdout)["dead_total"] == 3
+    lines = peerwake("queue", "bob", "--dead", "--older", "1h").stdout.splitlines()
+    assert len(lines) == 1 and lines[0].endswith("cli-operator → scripted-bob: 7200 s ago")
+    gone = json.loads(peerwake("queue", "gone", "--json").stdout)
+    assert [(row["identity"], row["depth"], row["dead"]) for row in gone["queues"]] == [("scripted-gone", 0, 1)]
+    assert [letter["reason"] for letter in gone["dead"]] == ["60 s ago"]
+    assert peerwake("queue", "--dead", "--older", "2d").stdout == "no dead letters\n"
+
+
+def test_a_stopped_peer_s_queue_says_so_without_a_server(peerwake: Run, root: Root, bob: Profile) -> None:
+    peerwake("send", "bob", "x")
+    Flags(root).set(BOB, Flag.STOPPED)
+    assert [row["hold"] for row in json.loads(peerwake("queue", "--json").stdout)["queues"]] == ["stopped"]
 
 
 @pytest.mark.parametrize(

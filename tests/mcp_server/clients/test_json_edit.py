@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.clients.json_edit import set_value
+from mcp_server.clients.json_edit import remove_value, set_value
 
 KEYS = st.text(st.characters(codec="utf-8"), max_size=6)
 VALUES = st.recursive(
@@ -58,3 +58,41 @@ def test_the_result_is_the_document_with_the_value(document, path, value, indent
             return
     inner[path[-1]] = value
     assert json.loads(set_value(json.dumps(document, indent=indent), path, value)) == expected
+
+
+def test_only_the_member_goes() -> None:
+    text = '{\n\t"a" :  [1,2],\r\n\t"b": {"c": 1.50, "d": "\\u00e9"},\n\t"z": "end"   }\n\n'
+    assert remove_value(text, ["b", "c"]) == text.replace('"c": 1.50, ', "")
+    assert remove_value(text, ["b", "d"]) == text.replace(', "d": "\\u00e9"', "")
+    assert remove_value(text, ["a"]) == text.replace('"a" :  [1,2],\r\n\t', "")
+    assert remove_value(text, ["z"]) == text.replace(',\n\t"z": "end"', "")
+
+
+@pytest.mark.parametrize("path", [["x"], ["a", "x"], ["b", "x"], ["b", "c", "x"]])
+def test_what_is_not_there_is_not_removed(path: list[str]) -> None:
+    text = '{"a": 1, "b": {"c": []}}'
+    assert remove_value(text, path) == text
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": 2, "a": 3}', '{"a": 1, "b": 2, "a": 3, "c": 4}', '{"a": 1, "a": 2}'])
+def test_a_member_that_is_there_twice_is_left_or_gone(text: str) -> None:
+    try:
+        assert "a" not in json.loads(remove_value(text, ["a"]))
+    except ValueError as error:
+        assert "twice" in str(error) or "not found" in str(error)
+
+
+@given(
+    document=st.dictionaries(KEYS, VALUES, max_size=4),
+    path=st.lists(KEYS, min_size=1, max_size=3),
+    indent=st.sampled_from([None, 1, 2, "\t"]),
+)
+def test_the_result_is_the_document_without_the_value(document, path, indent) -> None:
+    for member in (path, [next(iter(document), "")]):
+        expected = json.loads(json.dumps(document))
+        inner = expected
+        for key in member[:-1]:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(member[-1], None)
+        assert json.loads(remove_value(json.dumps(document, indent=indent), member)) == expected

@@ -1,0 +1,183 @@
+"""What waits for whom and why, what is in hand, what was given up; and what operators do about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from lifecycle.board import Board, Status
+from lifecycle.requests import Letters, MessageReport, NoSuchMessage, QueueRow, Selection
+from lifecycle.resolve import Resolver
+from transport.clock import Clock, iso
+from transport.identity import Identity, parse_identity
+from transport.logs import Logs
+from transport.registry import Registry
+from transport.spool.records import Handled, QueueView, Record, Which
+from transport.spool.spool import Spool
+from transport.vocabulary import Hold, MessageState, WakePolicy
+
+DROPPED: Final = "an operator dropped it"
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is known of an identity beside its queue; `refusal` is why nobody may wake it."""
+
+    refusal: Hold | None
+    is_supervised: bool
+    is_ephemeral: bool
+    is_live: bool
+
+
+def why_it_waits(view: QueueView, status: Status, around: Around, now: float) -> Hold | None:
+    """Return why a queue's head is not settled yet, None for an empty queue; the books go before the board."""
+    if view.depth == 0:
+        return None
+    if around.refusal is not None:
+        return around.refusal
+    if not around.is_supervised:
+        return Hold.NO_SUPERVISOR
+    if view.not_before is not None and view.not_before > now:
+        return Hold.BACKOFF
+    if status.hold is not None and status.hold is not Hold.BACKOFF:
+        return status.hold
+    if around.is_ephemeral:
+        return Hold.EPHEMERAL
+    return Hold.HANDING_OVER if around.is_live or view.in_flight is not None else Hold.WAKING
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues of one host; `kick` tells a drain that there is something for it."""
+
+    registry: Registry
+    resolver: Resolver
+    spool: Spool
+    board: Board
+    logs: Logs
+    clock: Clock
+    kick: Callable[[Identity], None]
+    is_supervised: Callable[[], bool]
+    is_live: Callable[[Identity], bool]
+
+    async def rows(self, personality: str | None) -> tuple[QueueRow, ...]:
+        """Return the queues of one peer, or all that are not empty; raises UnknownPeer.
+
+        A peer that was removed still has those that are not empty.
+        """
+        now = self.clock.wall()
+        views = await self.spool.queues(now)
+        if personality is not None:
+            declared = self._declared(personality, any(each.personality == personality for each in views))
+            own = {each: view for each, view in views.items() if each.personality == personality}
+            for identity in declared:
+                if identity not in own:
+                    own[identity] = await self.spool.queue(identity, now)
+            views = {each: own[each] for each in dict.fromkeys((*declared, *own))}
+        return tuple(self._row(identity, view, now) for identity, view in views.items())
+
+    def _declared(self, personality: str, is_left: bool) -> tuple[Identity, ...]:
+        profile = self.registry.get(personality)
+        if profile is None and is_left:
+            return ()
+        return self.resolver.profile(personality).identities
+
+    def _row(self, identity: Identity, view: QueueView, now: float) -> QueueRow:
+        profile = self.registry.get(identity.personality)
+        status = self.board.status(identity)
+        around = Around(
+            refusal=self.resolver.unwakeable(identity),
+            is_supervised=self.is_supervised(),
+            is_ephemeral=profile is not None and profile.wake_policy is WakePolicy.EPHEMERAL,
+            is_live=self.is_live(identity),
+        )
+        hold = why_it_waits(view, status, around, now)
+        return QueueRow(
+            identity=str(identity),
+            host=profile.host if profile else "",
+            tenant_id=profile.tenant_id if profile else "",
+            depth=view.depth,
+            in_flight=view.in_flight,
+            head_age_seconds=view.head_age_seconds,
+            last_receipt_at=None if view.last_receipt_at is None else iso(view.last_receipt_at),
+            dead=view.dead,
+            hold=hold,
+            detail=_detail(hold, view, status),
+        )
+
+    async def record(self, message_id: str) -> Record:
+        """Return one message with its body and history; raises NoSuchMessage."""
+        record = await self.spool.message(message_id)
+        if record is None:
+            raise NoSuchMessage(f"there is no message {message_id!r:.60}; settled messages are kept for some days")
+        return record
+
+    async def message(self, message_id: str) -> MessageReport:
+        """Return one message's history; raises NoSuchMessage."""
+        return self.report(await self.record(message_id))
+
+    async def letters(self, selection: Selection, limit: int) -> Letters:
+        """Return the newest dead letters of one peer or of all, and how many there are; raises UnknownPeer."""
+        records, total = await self.spool.letters(await self._which(selection), limit)
+        return Letters(tuple(self.report(record) for record in records), total)
+
+    async def retry(self, selection: Selection) -> Handled:
+        """Queue dead letters again, in the order of their acceptance; raises UnknownPeer."""
+        now = self.clock.wall()
+        if selection.message_ids:
+            handled = await self.spool.retry_these(selection.message_ids, now)
+        else:
+            handled = await self.spool.retry_all(await self._which(selection), now)
+        for each in handled.done:
+            self.logs.delivery.write("retried", identity=each.recipient, id=each.message_id, sender=each.sender)
+        for identity in {each.recipient for each in handled.done}:
+            self.kick(identity)
+        return handled
+
+    async def drop(self, selection: Selection) -> Handled:
+        """Give dead letters, or messages that wait, up for good; raises UnknownPeer."""
+        now = self.clock.wall()
+        if selection.message_ids:
+            handled = await self.spool.drop_these(selection.message_ids, now)
+        else:
+            handled = await self.spool.drop_all(await self._which(selection), now)
+        for each in handled.done:
+            self.logs.delivery.write("dropped", identity=each.recipient, id=each.message_id, sender=each.sender)
+            self.board.settle(each.recipient, each.message_id, MessageState.DEAD, DROPPED)
+        for identity in {each.sender for each in handled.done}:
+            self.kick(identity)
+        return handled
+
+    async def _which(self, selection: Selection) -> Which:
+        until = self.clock.wall() - selection.older_seconds
+        if selection.personality is None:
+            return Which(None, until)
+        rows = await self.rows(selection.personality)
+        return Which(tuple(parse_identity(row.identity) for row in rows), until)
+
+    def report(self, record: Record) -> MessageReport:
+        """Return a record as it is shown: without its body, times in ISO 8601."""
+        message = record.message
+        profile = self.registry.get(message.recipient.personality)
+        return MessageReport(
+            message_id=message.id,
+            sender=str(message.sender),
+            recipient=str(message.recipient),
+            state=record.state,
+            stage=record.stage,
+            attempts=record.attempts,
+            accepted_at=iso(message.accepted_at),
+            settled_at=None if record.settled_at is None else iso(record.settled_at),
+            reason=record.reason,
+            host=profile.host if profile else "",
+            tenant_id=profile.tenant_id if profile else "",
+            events=tuple((iso(at), event, detail) for at, event, detail in record.events),
+        )
+
+
+def _detail(hold: Hold | None, view: QueueView, status: Status) -> str | None:
+    """Return what more is known of a hold: what the board says of it, or why the last attempt failed."""
+    if hold is None:
+        return None
+    if hold is Hold.BACKOFF:
+        return view.hold
+    return status.detail if hold is status.hold else None
