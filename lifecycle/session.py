@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from lifecycle.states import End, Mode
-from lifecycle.topics import normal, with_topic
+from lifecycle.topics import TOPICS_KEPT, normal, with_topic
 from transport.errors import PeerwakeError
 from transport.files import read_regular, sync_directory, write_atomic
 from transport.files import replace as replace_file
@@ -164,7 +164,9 @@ class Sessions:
             if current is None:
                 return
             topics = with_topic(current.topics, topic)
-            if set(map(normal, topics)) != set(map(normal, current.topics)):
+            is_new = set(map(normal, topics)) != set(map(normal, current.topics))
+            # The order only matters when the oldest may have to go.
+            if is_new or (len(topics) == TOPICS_KEPT and topics != current.topics):
                 write_atomic(self.path(session.identity), dump(replace(current, topics=topics)))
 
     def load(self, identity: Identity) -> Session | None:

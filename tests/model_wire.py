@@ -1,6 +1,7 @@
 """What two model APIs look like on the wire: a request read into events, an answer written as a stream."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 Json = dict[str, Any]
+
+REMINDER = "<system-reminder>"
+BROUGHT = re.compile(r'<peer-message-\w+ id="')
 
 
 class Role(StrEnum):
@@ -81,10 +85,10 @@ def read_anthropic(body: Json) -> Conversation:
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         for block in blocks:
             match block["type"]:
-                case "text" if message["role"] == "system" and "<peer-message-" in block["text"]:
+                case "text" if message["role"] == "system" and BROUGHT.search(block["text"]):
                     events.append(Event(Role.USER, block["text"]))
                 case "text" if message["role"] == "user":
-                    if "<peer-message-" in block["text"] or not block["text"].lstrip().startswith("<system-reminder>"):
+                    if BROUGHT.search(block["text"]) or not block["text"].lstrip().startswith(REMINDER):
                         events.append(Event(Role.USER, block["text"]))
                 case "text" if message["role"] == "assistant":
                     events.append(Event(Role.ASSISTANT, block["text"]))

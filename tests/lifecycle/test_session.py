@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lifecycle.session import Session, Sessions, SessionUnreadable, dump, parse
 from lifecycle.states import End, Mode
+from lifecycle.topics import TOPICS_KEPT
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, identify
@@ -224,3 +225,16 @@ def test_racing_retirements_have_one_winner(root: Root) -> None:
 
 def _retire(sessions: Sessions, one: Session, won: list[bool]) -> None:
     won.append(sessions.retire(one))
+
+
+def test_of_too_many_topics_the_one_that_was_not_used_for_the_longest_time_goes(root: Root) -> None:
+    sessions = Sessions(root)
+    saved = sessions.save(session())
+    for number in range(TOPICS_KEPT):
+        sessions.add_topic(saved, f"topic {number}")
+    sessions.add_topic(saved, "Topic 0")
+    sessions.add_topic(saved, "one more")
+    found = sessions.load(saved.identity)
+    assert found is not None
+    assert len(found.topics) == TOPICS_KEPT
+    assert {"Topic 0", "one more"} < set(found.topics) and "topic 1" not in found.topics
