@@ -28,10 +28,11 @@ CLASSES: Final = {"server-exit": DeathClass.SERVER_DEAD, "session-exit": DeathCl
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The class of one death and its cause in words."""
+    """The class of one death and its cause in words; `is_clean` tells of a client that exited with status 0."""
 
     kind: DeathClass
     reason: str
+    is_clean: bool = False
 
 
 def class_of(fields: Mapping[str, str]) -> DeathClass | None:
@@ -61,7 +62,8 @@ def verdicts(log: Path, dead: Collection[Body]) -> dict[Body, Verdict]:
         body = wanted.get((fields.get("identity", ""), fields.get("server_pid", "")))
         kind = class_of(fields)
         if body is not None and kind is not None:
-            found[body] = Verdict(kind, cause_in_words(fields))
+            is_clean = kind is DeathClass.SESSION_GONE and fields.get("dead_status") == "0"
+            found[body] = Verdict(kind, cause_in_words(fields), is_clean)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import anyio.to_thread
 
+from lifecycle.autopsy import verdicts
 from lifecycle.board import Board
 from lifecycle.crashes import Crashes
 from lifecycle.flags import Flag, Flags
@@ -37,15 +38,32 @@ class Deaths:
     kick: Callable[[Identity], None]
 
     async def bury(self, session: Session, event: str) -> None:
-        """Retire a session that is over; one that nobody was ending counts as a death."""
+        """Retire a session that is over; one that nobody was ending is a death, and counts unless it was left."""
         if not await self.terminals.ended(session) or session.is_closing:
             return
         self.obituaries.add(event, session.identity, None if session.tmux is None else session.tmux.pid)
         if session.mode is Mode.RESUME and not session.is_ready:
             return  # what could not be resumed is started fresh, and that start counts
+        if await self._was_left(session):
+            return
         await self.count(
             session.identity, f"{self.limits.crash_count} deaths in {self.limits.crash_window_seconds:g} s"
         )
+
+    async def _was_left(self, session: Session) -> bool:
+        """Tell whether a client that was up exited with status 0 and nothing in its hands: no crash, and no loop."""
+        if not session.is_ready or session.tmux is None:
+            return False
+        body = (session.identity, session.tmux.pid)
+        try:
+            verdict = (await anyio.to_thread.run_sync(verdicts, self.logs.exits.path, {body})).get(body)
+            if verdict is None or not verdict.is_clean:
+                return False
+            if session.task is not None:
+                return await self.spool.sent_since(session.task)
+            return not await self.spool.depth(session.identity)
+        except PeerwakeError:
+            return False
 
     async def count(self, identity: Identity, reason: str) -> None:
         """Count a death or a start that failed; after a run of them nobody wakes this identity any more."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from lifecycle.prompt.layers import DATE
 from transport.profile import Profile
+from transport.vocabulary import WakePolicy
 
 NAMED: Final = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\t": r"\t", "\r": r"\r"}
 LONE: Final = re.compile(r"[\ud800-\udfff]")
@@ -39,6 +40,7 @@ def facts_of(profile: Profile, runtime: str, now: float) -> dict[str, str]:
         "description": profile.description,
         "directory": str(profile.cwd),
         "runtime": runtime,
+        "wake_policy": "" if profile.wake_policy is WakePolicy.WARM else profile.wake_policy,
         "platform": platform.system(),
         "os_version": os_version(),
         "user": profile.tenant_id,

@@ -9,6 +9,8 @@ RULES: Final = (
     " Only the tag with the same nonce ends it.\n"
     "Reply with send_to_peer to the name in `from`, with reply_to set to its id, and only when something is asked"
     " or you owe a result. Never answer a thank-you or an acknowledgement.\n"
+    "Your own commands: `peerwake self done` ends a task that needs no reply (an ephemeral worker gets one task"
+    ' for each session, and must reply or say this); `peerwake self new "what to do first"` starts you afresh.\n'
     "Attachments, and messages too long to show, are files: read them at the paths given.\n"
     "`queued` means safely stored, it will be delivered: do not send it again. `delivered` means the peer has it,"
     " not that it acted."

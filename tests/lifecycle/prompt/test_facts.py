@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lifecycle.prompt.facts import document, facts_of, os_version, quote
 from tests.lifecycle.prompt.kitchen import NOON, profile
+from transport.vocabulary import WakePolicy
 
 LONG = re.compile(r"\\U([0-9a-f]{8})")
 
@@ -54,9 +55,16 @@ def test_empty_values_are_left_out() -> None:
 def test_what_a_peer_is_told_of_itself() -> None:
     facts = facts_of(profile("alice", description="Keeps the log"), "claude", NOON)
     assert list(facts) == [
-        "name", "description", "directory", "runtime", "platform", "os_version", "user", "host", "date",
-    ]  # fmt: skip
+        *("name", "description", "directory", "runtime", "wake_policy"),
+        *("platform", "os_version", "user", "host", "date"),
+    ]
+    assert facts["wake_policy"] == ""
     assert facts["date"] == "2026-11-20"
     assert (facts["runtime"], facts["user"], facts["host"]) == ("claude", "me", "here")
     assert facts["os_version"] == os_version() != ""
     assert datetime.fromisoformat(facts["date"])
+
+
+def test_a_worker_is_told_that_it_is_one() -> None:
+    worker = profile("worker", wake_policy=WakePolicy.EPHEMERAL)
+    assert facts_of(worker, "claude", NOON)["wake_policy"] == "ephemeral"
