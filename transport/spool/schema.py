@@ -151,6 +151,7 @@ def _check_file(path: Path, newest: int) -> None:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
             os.fchmod(descriptor, 0o600)
         header = os.read(descriptor, _HEADER)
+        size = os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
     if not header:
@@ -159,6 +160,23 @@ def _check_file(path: Path, newest: int) -> None:
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         raise corrupt(path, "it is not an SQLite database")
     _check_version(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]), newest)
+    if _is_cut(header, size) and not _has_log(path):
+        raise corrupt(path, "its end is missing")
+
+
+def _is_cut(header: bytes, size: int) -> bool:
+    """Tell whether a file has fewer bytes than its header's count of pages, or ends in the middle of one."""
+    page = int.from_bytes(header[16:18])
+    page = 65_536 if page == 1 else page
+    return page == 0 or size % page != 0 or size < page * int.from_bytes(header[28:32])
+
+
+def _has_log(path: Path) -> bool:
+    """Tell whether there is a write-ahead log, which may hold what the file itself does not."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _check_version(path: Path, application: int, version: int, newest: int) -> None:

@@ -210,3 +210,14 @@ def test_second_lease_of_a_recipient_is_impossible(store: SpoolStore) -> None:
     fill(store, 2)
     with pytest.raises(sqlite3.IntegrityError):
         store.write(lambda db: db.execute("UPDATE messages SET state = 'leased', stage = 'held'"))
+
+
+@pytest.mark.parametrize("missing", [1, 1024, 4096, 8192])
+def test_a_file_whose_end_is_missing_is_refused_before_anything_is_written(tmp_path: Path, missing: int) -> None:
+    path = tmp_path / "spool.db"
+    open_database(path).close()
+    os.truncate(path, path.stat().st_size - missing)
+    before = path.read_bytes()
+    with pytest.raises(SpoolCorrupt, match="its end is missing"):
+        open_database(path)
+    assert path.read_bytes() == before
