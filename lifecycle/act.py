@@ -12,6 +12,7 @@ from lifecycle.decide import Action, Presence
 from lifecycle.deck import Deck
 from lifecycle.idle import Idleness
 from lifecycle.observe import Observation
+from lifecycle.renew import WISHES, Renewer
 from lifecycle.requests import Refused
 from lifecycle.session import Session
 from lifecycle.states import End
@@ -30,6 +31,7 @@ class Acts:
     deck: Deck
     logs: Logs
     idleness: Idleness
+    renewer: Renewer
     draining: Collection[Identity]
     watched: Collection[Identity]
     kick: Callable[[Identity], None]
@@ -73,6 +75,9 @@ class Acts:
         session = await self.deck.waker.adopt(identity)
         if seen.is_stopped or seen.is_failed:
             return
+        if session is not None and session.end is End.SELF:
+            # Its turn is under way still: the server that was to see its end is gone.
+            self.aside(WISHES[End.SELF], identity, partial(self.renewer.end_after_turn, session, End.SELF))
         if seen.waiting or (session is not None and session.task is not None):
             # The task of a worker may be settled already, and then nothing else would end its session.
             self.kick(identity)

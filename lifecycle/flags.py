@@ -57,10 +57,10 @@ class Flags:
         return " ".join(CONTROLS.sub(" ", data.decode("utf-8", "replace")).split())[:SHOWN]
 
     def set(self, identity: Identity, flag: Flag, text: str = "") -> None:
-        """Set a flag durably; raises FlagUnusable."""
+        """Set a flag durably; raises FlagUnusable. One without a text needs no room on the disk."""
         path = self._root.flag(identity, flag)
         try:
-            write_atomic(path, f"{text}\n".encode("utf-8", "replace"))
+            write_atomic(path, f"{text}\n".encode("utf-8", "replace") if text else b"")
         except OSError as error:
             raise FlagUnusable(f"{path} cannot be written: {error.strerror}; mend that and repeat") from error
 

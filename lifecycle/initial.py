@@ -1,7 +1,10 @@
 """What a fresh session is told before any message: its peer's `initial_prompt`, then its seed."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
+
+import anyio.to_thread
 
 from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
@@ -9,7 +12,7 @@ from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
 from transport.clock import Clock
-from transport.envelope import render
+from transport.envelope import place_body, render
 from transport.errors import PeerwakeError
 from transport.identity import SYSTEM
 from transport.logs import Logs
@@ -46,7 +49,7 @@ class InitialPrompt:
             message = self._message(session, what, text, token)
             if await self.terminals.find(session, message.id) is not None:
                 return
-            envelope = render(message, intelligence=Intelligence.ABSENT)
+            envelope = await anyio.to_thread.run_sync(self._envelope, session, message)
             outcome = await self.terminals.deliver(session, envelope, message.id, self._on_stage)
             taken = outcome.receipt is not None
             self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
@@ -60,6 +63,12 @@ class InitialPrompt:
         draft = check_draft(text, topic=topic)
         message = accept(draft, SYSTEM, session.identity, hops=0, now=self.clock.wall())
         return replace(message, id=f"m_{token:0>{ID_DIGITS}}")
+
+    def _envelope(self, session: Session, message: Message) -> str:
+        """Return the text as it is typed; a long one is put into a file first. Blocks, raises OSError."""
+        limit = self.terminals.inline_bytes(session)
+        body_file = place_body(message, Path(session.cwd) / ".peerwake" / "inbox", limit)
+        return render(message, intelligence=Intelligence.ABSENT, body_file=body_file)
 
     async def _await_consumed(self, session: Session, message: Message) -> None:
         until = self.clock.monotonic() + self.limits.ready_seconds

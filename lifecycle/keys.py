@@ -93,6 +93,7 @@ class Keys:
     async def compact(self, session: Session) -> Pressed:
         """Have an idle client summarise its conversation; returns when it has taken the command.
 
+        The very command that an earlier call was cut off after typing is submitted, when nobody types there.
         Raises NoKeys, HeldBack, KeysUnanswered, TmuxGone or TmuxUnknown.
         """
         runtime, target = await self.terminals.opened(session)
@@ -102,11 +103,13 @@ class Keys:
         target = replace(target, takes_input_while_busy=False)
         async with self._turn(target, name):
             passed = await gate(target, self.clock)
-            if passed.hold is not None:
+            is_typed = _is_typed(passed, text, target)
+            if passed.hold is not None and not is_typed:
                 raise HeldBack(f"{_held(name, passed)}; nothing was typed")
             try:
-                await target.pane.paste(text)
-                await self._until_shown(target, text, name)
+                if not is_typed:
+                    await target.pane.paste(text)
+                    await self._until_shown(target, text, name)
                 await self._submit(target, text, name)
             except PaneInMode as error:
                 raise HeldBack(f"{name} is in copy mode; look at it: peerwake attach {name}") from error
@@ -194,6 +197,11 @@ def _check_busy(passed: Gate, name: str) -> None:
         raise NotBusy(f"{name} is not busy, its screen is {reading.state}; nothing was pressed{_hint(reading, name)}")
     if reading.input_text or not passed.quiet:
         raise HeldBack(f"{Hold.DRAFT}: somebody types into the terminal of {name}; nothing was pressed")
+
+
+def _is_typed(passed: Gate, text: str, target: Target) -> bool:
+    """Tell whether exactly the command stands in the composer, and nobody has typed there for a while."""
+    return passed.hold is Hold.DRAFT and passed.quiet and compare(passed.reading, text, target.rules) is Shown.OURS
 
 
 def _hint(reading: Reading, name: str) -> str:

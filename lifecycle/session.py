@@ -37,8 +37,8 @@ class Session:
     are the variables that tell where the client keeps its files. `task` is the message that an ephemeral
     worker was started for, `seed` what a restarted one is told first, `topics` those of the messages
     it took, `prompt` the edition of the prompt it was given. `is_closing` is the intent to end it, and
-    `end` why: who finds that ends it. `foreign` is what a newer version of peerwake added to the record:
-    not understood here, and kept.
+    `end` why: who finds that ends it; an `end` alone is its own wish, for when its turn is over. `foreign`
+    is what a newer version of peerwake added to the record: not understood here, and kept.
     """
 
     identity: Identity

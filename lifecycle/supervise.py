@@ -16,6 +16,8 @@ from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
 from lifecycle.idle import Idleness
 from lifecycle.observe import Observation, Observer, Running
+from lifecycle.renew import Renewer
+from lifecycle.renewal import Renewals
 from lifecycle.sight import look_at
 from lifecycle.upkeep import Upkeep
 from lifecycle.vigil import Vigil, guarded
@@ -54,7 +56,10 @@ class Supervisor:
         self.observer = Observer(
             root, deck.sessions, deck.resolver, deck.spool, deck.board, idleness, logs, self._running
         )
-        self.acts = Acts(deck, logs, idleness, self.drains.keys(), self.vigil.watched.keys(), self.kick, self._aside)
+        renewals = Renewals(root)
+        renewer = Renewer(renewals, deck.sessions, deck.terminals, deck.waker, deck.clock, deck.limits, logs)
+        watched = self.vigil.watched.keys()
+        self.acts = Acts(deck, logs, idleness, renewer, self.drains.keys(), watched, self.kick, self._aside)
         self.upkeep = Upkeep(deck, logs, lambda: self.vigil.watched)
 
     @property

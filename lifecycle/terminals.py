@@ -34,6 +34,7 @@ from transport.tmux.survey import Surveyor
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 GLANCE_SECONDS: Final = 0.25
+REFERENCE_SECONDS: Final = 5.0
 OnStage = Callable[[Stage], Awaitable[None]]
 OnSession = Callable[[Session], None]
 
@@ -103,6 +104,10 @@ class Terminals:
         pace = Pace(receipt_seconds=seconds)
         return await deliver(target, text, message_id, stage=stage, on_stage=on_stage, clock=self.clock, pace=pace)
 
+    def inline_bytes(self, session: Session) -> int:
+        """Return how long a body may be that is typed into a session; a longer one goes into a file."""
+        return self.table.get(session.identity.runtime).inline_bytes or self.limits.inline_bytes
+
     async def opened(self, session: Session) -> tuple[Runtime, Target]:
         """Return a session's runtime and its terminal, for who presses other keys than those of a message."""
         return (await self._terminal(session)).runtime, await self.target(session)
@@ -135,14 +140,21 @@ class Terminals:
     async def close(self, session: Session, end: End) -> None:
         """End a session deliberately: no exit line is written, no death is counted; raises TmuxUnknown.
 
-        The intent is written down first, so that the next server ends what this one did not get to.
+        The intent is written down first, so that the next server ends what this one did not get to. A stop
+        needs no room on the disk: its flag is set, and the record of what it ended is tidied up by a tick.
         """
         reference = await self._reference(session)
-        closing = await anyio.to_thread.run_sync(
-            lambda: self.sessions.update(session, is_closing=True, end=end, session_ref=reference)
-        )
-        await self.kill(closing)
-        await self._retire(closing)
+        try:
+            closing = await anyio.to_thread.run_sync(
+                lambda: self.sessions.update(session, is_closing=True, end=end, session_ref=reference)
+            )
+            await self.kill(closing)
+            await self._retire(closing)
+        except OSError as error:
+            if end is not End.STOPPED:
+                raise
+            self.logs.lifecycle.write("record-stays", identity=session.identity, reason=error)
+            await self.kill(session)
         self.logs.lifecycle.write("close", identity=session.identity, why=end, tmux=session.tmux and session.tmux.pid)
 
     async def kill(self, session: Session) -> None:
@@ -173,14 +185,15 @@ class Terminals:
         return is_first
 
     async def _reference(self, session: Session) -> str | None:
-        """Return what resumes a conversation, asked while it can still be found out."""
+        """Return what resumes a conversation, asked while it can still be found out; files that hang keep nobody."""
+        found = None
         try:
             terminal = await self._terminal(session)
-            found = await anyio.to_thread.run_sync(terminal.reader.refer, terminal.facts)
+            with anyio.move_on_after(REFERENCE_SECONDS):
+                found = await anyio.to_thread.run_sync(terminal.reader.refer, terminal.facts, abandon_on_cancel=True)
         except (PeerwakeError, OSError) as error:
             # A session ends also when nothing is known of its runtime any more.
             self.logs.lifecycle.write("no-reference", identity=session.identity, reason=error)
-            found = None
         return found or session.session_ref
 
     async def forget(self, session: Session) -> None:

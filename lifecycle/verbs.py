@@ -155,8 +155,12 @@ class Verbs:
         self._end_after_turn(session, End.NEW)
 
     async def self_done(self, identity: Identity) -> None:
-        """Have the caller's own session ended when its turn is over; the next message finds the peer fresh."""
+        """Have the caller's own session ended when its turn is over; the next message finds the peer fresh.
+
+        The wish is on disk when this returns. Raises NotAllowed or OSError.
+        """
         session = await self._own(identity, "this worker has not been handed its task yet")
+        await anyio.to_thread.run_sync(lambda: self.sessions.update(session, end=End.SELF))
         self._end_after_turn(session, End.SELF)
 
     async def _own(self, identity: Identity, if_worker: str) -> Session:

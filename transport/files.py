@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from transport.errors import PeerwakeError
 
@@ -75,6 +76,19 @@ def read_regular(path: Path, *, follow: bool = True, limit: int | None = None) -
             raise OSError(errno.EFBIG, f"{status.st_size:,} bytes are over the limit of {limit:,}", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(), status
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to read parts of it; never waits for a writer. Raises OSError, also for what is none."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
     finally:
         os.close(descriptor)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
+from transport.files import opened_regular
 from transport.process import start_time
 from transport.screen import ScreenRules
 from transport.vocabulary import Receipt, ScreenState
@@ -85,7 +86,7 @@ def _status_file(facts: SessionFacts, *, also_of_dead: bool = False) -> dict[str
         return None
     path = config_directory(facts) / "sessions" / f"{facts.pane_pid}.json"
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             said = json.loads(file.read(STATUS_BYTES))
             written = os.fstat(file.fileno()).st_mtime
         started = str(said["procStart"])

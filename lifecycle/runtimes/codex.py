@@ -18,6 +18,7 @@ from lifecycle.runtimes.base import PROMPT_PARTS, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.codex_hooks import PART_BYTES, prompt_words
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
+from transport.files import opened_regular
 from transport.screen import ScreenRules
 from transport.vocabulary import Receipt, ScreenState
 
@@ -172,7 +173,7 @@ def _begun_since(sessions: Path, woke_at: float) -> Iterator[Path]:
 
 def _meta(path: Path) -> dict[str, Any]:
     """Return what a rollout says of its conversation; raises OSError, ValueError, KeyError or TypeError."""
-    with path.open("rb") as file:
+    with opened_regular(path) as file:
         meta: dict[str, Any] = json.loads(file.readline(META_BYTES))["payload"]
     return meta
 
@@ -219,7 +220,7 @@ def _conversation_begun(held: Iterable[Path]) -> float | None:
 def _turn_begun(path: Path) -> float | None:
     """Return when the turn that is under way began (wall seconds), None when none is or it began long ago."""
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             tail = file.read()
     except OSError:

@@ -7,6 +7,7 @@ from typing import Final
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
+from transport.files import opened_regular
 from transport.screen import ScreenRules
 from transport.vocabulary import Receipt
 
@@ -52,7 +53,7 @@ def _path(facts: SessionFacts, session_id: str) -> Path:
 
 def _next(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
+        with opened_regular(path) as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
         record = json.loads(last)

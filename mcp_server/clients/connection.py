@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from transport.errors import InvalidInput, PeerwakeError
-from transport.files import write_atomic
+from transport.files import read_regular, write_atomic
 
 SERVER: Final = "peerwake"
 TOOLS: Final = ("send_to_peer", "list_peers", "queue_status")
@@ -15,6 +15,7 @@ CREDENTIAL: Final = "PEERWAKE_CREDENTIAL"
 HOME: Final = "PEERWAKE_HOME"
 PASSED: Final = (CREDENTIAL, HOME, "PEER_IDENTITY", "PEER_PERSONALITY", "PEER_RUNTIME")
 NEW_FILE_MODE: Final = 0o644
+FILE_BYTES: Final = 16 << 20
 
 
 class ConfigUnusable(PeerwakeError):
@@ -78,7 +79,7 @@ class Change:
 def read_config(path: Path) -> bytes | None:
     """Return a configuration file, None when there is none; raises ConfigUnusable."""
     try:
-        return path.read_bytes()
+        return read_regular(path, limit=FILE_BYTES)[0]
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -85,6 +85,9 @@ class Actor:
             raise PermissionError(13, "Permission denied")
         return self.evidence.get(message_id)
 
+    def inline_bytes(self, session: Session) -> int:
+        return 8192
+
     async def is_idle(self, session: Session) -> bool:
         return self.state is ScreenState.READY
 

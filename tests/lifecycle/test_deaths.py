@@ -6,12 +6,13 @@ import anyio
 import pytest
 
 from lifecycle.flags import Flag
+from lifecycle.session import Session
 from tests.lifecycle.stage import ALICE, BOB, Scene, scene
 from transport.identity import Identity
 from transport.paths import Root
 from transport.spool.faults import SpoolFull
 from transport.spool.spool import Spool
-from transport.vocabulary import Kind
+from transport.vocabulary import Kind, Stage
 
 
 @pytest.fixture
@@ -54,6 +55,49 @@ async def test_failed_starts_are_counted_with_what_they_said(stage: Scene) -> No
         await stage.deck.deaths.count(ALICE, "the client is not installed\x1b[31m" + "x" * 1000)
     text = stage.deck.flags.text(ALICE, Flag.FAILED)
     assert text.startswith("the client is not installed") and len(text) <= 300
+
+
+def exited(stage: Scene, status: str, **changes: object) -> Session:
+    """Return a session that was up and whose client exited with this status, as its hook wrote it down."""
+    session = stage.session(**{"is_ready": True} | changes)
+    assert session.tmux is not None
+    stage.deck.deaths.logs.exits.write(
+        "session-exit", identity=ALICE, dead_status=status, dead_signal="", server_pid=session.tmux.pid
+    )
+    return session
+
+
+async def test_a_client_that_was_left_at_rest_has_not_crashed(stage: Scene) -> None:
+    for number in range(3):
+        stage.clock.now += number
+        await stage.deck.deaths.bury(exited(stage, "0"), "session-gone")
+    assert deaths(stage) == 0 and not stage.deck.flags.is_set(ALICE, Flag.FAILED)
+    assert stage.log("lifecycle").count("ev=session-gone identity=scripted-alice") == 3
+
+
+async def test_any_other_status_is_a_crash(stage: Scene) -> None:
+    await stage.deck.deaths.bury(exited(stage, "1"), "session-gone")
+    assert deaths(stage) == 1
+
+
+async def test_a_clean_exit_is_a_crash_while_messages_wait_or_before_it_was_up(stage: Scene) -> None:
+    await stage.deck.deaths.bury(exited(stage, "0", is_ready=False), "session-gone")
+    assert deaths(stage) == 1
+    await stage.send()
+    await stage.deck.deaths.bury(exited(stage, "0"), "session-gone")
+    assert deaths(stage) == 2
+
+
+async def test_a_worker_that_exits_without_a_word_has_crashed_and_one_that_replied_has_not(stage: Scene) -> None:
+    task = await stage.send()
+    await stage.spool.lease(ALICE, "task", stage.clock.wall())
+    await stage.spool.stage(task.id, Stage.PASTING, stage.clock.wall())
+    await stage.deck.deaths.bury(exited(stage, "0", task=task.id), "session-gone")
+    assert deaths(stage) == 1
+    stage.clock.now += 1
+    await stage.send(sender=ALICE, to=BOB)
+    await stage.deck.deaths.bury(exited(stage, "0", task=task.id), "session-gone")
+    assert deaths(stage) == 1
 
 
 CAROL = Identity("scripted", "carol")

@@ -95,3 +95,9 @@ def test_nothing_half_written_is_left(root: Root, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(FlagUnusable, match="No space left"):
         Flags(root).set(ALICE, Flag.STOPPED)
     assert os.listdir(root.state) == []
+
+
+def test_a_flag_without_a_text_is_an_empty_file(root: Root) -> None:
+    flags = Flags(root)
+    flags.set(ALICE, Flag.STOPPED)
+    assert root.flag(ALICE, Flag.STOPPED).read_bytes() == b"" and flags.is_set(ALICE, Flag.STOPPED)

@@ -201,3 +201,17 @@ async def test_a_session_that_is_gone_is_no_answer(shop: Workshop) -> None:
     shop.tmux(ALICE, "kill-server")
     with pytest.raises(TmuxGone, match="the session of alice ended in the meantime"):
         await keys(shop).interrupt(session)
+
+
+async def test_a_command_that_was_typed_and_not_submitted_is_submitted_by_the_next_call(shop: Workshop) -> None:
+    async with shop.supervised():
+        session = await at(shop, "hello", ScreenState.READY)
+        shop.tmux(ALICE, "send-keys", "-l", "/compact")
+        await until(lambda: _shows(shop, session, ScreenState.DRAFT))
+        await keys(shop).compact(session)
+        assert len(records(shop, "compacted")) == 1
+        shop.tmux(ALICE, "send-keys", "-l", "/compact it")
+        await until(lambda: _shows(shop, session, ScreenState.DRAFT))
+        with pytest.raises(HeldBack):
+            await keys(shop).compact(session)
+    assert len(records(shop, "compacted")) == 1

@@ -286,6 +286,35 @@ async def test_a_message_in_the_last_moment_of_a_session_is_taken_once(shop: Wor
 
 
 @pytest.mark.live
+async def test_a_long_seed_is_put_into_a_file(shop: Workshop) -> None:
+    async with shop.supervised():
+        await verbs(shop).new("alice", None, "start " + "x" * 10_000)
+        (path,) = (shop.root.peers / "alice" / ".peerwake" / "inbox").iterdir()
+        assert path.read_text() == "start " + "x" * 10_000
+        assert str(path) in _transcripts(shop)
+
+
+async def test_self_done_is_finished_by_the_next_server(shop: Workshop) -> None:
+    async with shop.supervised():
+        await shop.send(body="turn", wait=20)
+        old = shop.record(ALICE)
+    shop.deck.sessions.update(old, end=End.SELF)
+    async with shop.supervised():
+        await until(lambda: not old.is_alive())
+        await until(lambda: shop.deck.sessions.load(ALICE) is None)
+    last = shop.deck.sessions.last(ALICE)
+    assert last is not None and (last.is_closing, last.end) == (True, End.SELF)
+    assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+async def test_self_done_is_on_disk_before_it_is_answered(shop: Workshop) -> None:
+    async with shop.supervised():
+        await shop.send(body="work", wait=20)
+        await verbs(shop).self_done(ALICE)
+        session = shop.record(ALICE)
+        assert (session.is_closing, session.end) == (False, End.SELF)
+
+
 async def test_self_done_ends_a_warm_session_and_the_next_message_finds_it_fresh(shop: Workshop) -> None:
     async with shop.supervised():
         await shop.send(body="turn", topic="a", wait=20)

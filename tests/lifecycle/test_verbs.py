@@ -1,5 +1,6 @@
 """What operators do to sessions, and the way out of every state that nothing else leads out of."""
 
+import errno
 import signal
 from collections.abc import AsyncIterator
 
@@ -8,10 +9,10 @@ import pytest
 
 from lifecycle.flags import Flag
 from lifecycle.requests import PeerStopped, UnknownPeer
-from lifecycle.session import SessionUnreadable
+from lifecycle.session import Sessions, SessionUnreadable
 from lifecycle.states import SendStatus
 from lifecycle.verbs import Verbs
-from tests.lifecycle.workshop import Workshop, workshop
+from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import terminate
@@ -73,6 +74,24 @@ async def test_stop_ends_what_runs_behind_an_unreadable_record(shop: Workshop) -
         await verbs(shop).start("alice")
         assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
     assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("method", ["update", "retire"])
+async def test_stop_needs_no_room_on_the_disk(shop: Workshop, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def full(*args: object, **changes: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with shop.supervised():
+        sessions = [(await shop.deck.waker.wake(identity))[0] for identity in (ALICE, BOB)]
+        with monkeypatch.context() as patch:
+            patch.setattr(Sessions, method, full)
+            assert len(await verbs(shop).stop(None)) == 2
+            assert not any(session.is_alive() for session in sessions)
+        await shop.supervisor.tick()
+        await until(lambda: shop.deck.sessions.load(ALICE) is None)
+        await verbs(shop).start(None)
+        assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
 
 
 @pytest.mark.live

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transport import files
-from transport.files import LockHeld, append_line, locked, read_regular, sync_directory, write_atomic
+from transport.files import LockHeld, append_line, locked, opened_regular, read_regular, sync_directory, write_atomic
 
 HOLDER = """
 import sys
@@ -173,4 +173,14 @@ def test_the_kernel_frees_a_dead_holder_s_lock(tmp_path: Path, end: Callable[[su
         end(child)
         child.wait(10)
         with locked(path):
+            pass
+
+
+def test_only_a_regular_file_is_opened_and_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with opened_regular(tmp_path / "file") as file:
+        assert file.read(2) == b"ab"
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(OSError, match="regular file"), opened_regular(tmp_path / name):
             pass

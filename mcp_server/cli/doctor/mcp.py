@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.doctor.finding import Finding, error, ok, warning
-from mcp_server.clients.connection import HOME, SERVER, TOOLS
+from mcp_server.clients.connection import FILE_BYTES, HOME, SERVER, TOOLS
+from transport.files import read_regular
 from transport.paths import Root
 from transport.profile import Profile
 from transport.registry import Registry
@@ -91,7 +92,7 @@ def _entry(path: Path, table: str) -> dict[str, Any] | None:
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path, limit=FILE_BYTES)[0].decode("utf-8-sig")
         found = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text or "{}")
     except FileNotFoundError:
         return {}

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,9 @@ def test_the_agent_is_started_isolated_and_resumed_by_its_reference() -> None:
     assert words[:3] == ("/py", "-I", "-S")
     assert Path(words[3]).is_file()
     assert words[4:] == ("--session-id", "s", "--prompt-file", "/p")
+
+
+def test_a_pipe_in_the_place_of_a_transcript_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / DIRECTORY).mkdir(parents=True)
+    os.mkfifo(tmp_path / DIRECTORY / "s.jsonl")
+    assert refer(SessionFacts("s", tmp_path, 0.0, {}, None, "s")) == "s"

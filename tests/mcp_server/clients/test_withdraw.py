@@ -1,6 +1,7 @@
 """What a removed peer leaves in its clients' configuration: everything that is not ours, to the byte."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,15 @@ def test_a_damaged_file_is_left(cwd: Path) -> None:
     with pytest.raises(ConfigUnusable, match="left as it is"):
         taken(cwd)
     assert (cwd / ".mcp.json").read_text() == '{"mcpServers": '
+
+
+@pytest.mark.parametrize("name", [".mcp.json", ".codex/config.toml"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(cwd: Path, name: str) -> None:
+    (cwd / name).parent.mkdir(exist_ok=True)
+    (cwd / name).unlink(missing_ok=True)
+    os.mkfifo(cwd / name)
+    with pytest.raises(ConfigUnusable, match="not a regular file"):
+        taken(cwd)
 
 
 def test_the_default_root_has_entries_without_a_root(tmp_path: Path) -> None:
