@@ -110,12 +110,13 @@ class Observer:
     async def _observe(self, identity: Identity, records: Records, waiting: int, has_lease: bool) -> Observation:
         presence, session = records.sessions.get(identity, (Presence.NONE, None))
         running = self.running()
+        is_known = session is not None or self.resolver.is_declared(identity)
         seen = Seen(
             presence=presence,
             is_foreign=self.resolver.is_foreign(identity),
             is_stopped=identity in records.stopped,
             is_failed=identity in records.failed,
-            wish=_wish(records.renewals.get(identity), session),
+            wish=_wish(records.renewals.get(identity), session) if is_known else Wish.NONE,
             is_ready=session is not None and session.is_ready,
             is_watched=identity in running.watched,
             is_task=session is not None and session.task is not None,

@@ -47,6 +47,11 @@ class Resolver:
         profile = self.profile(name) if runtime is None else self._declared(name, runtime)
         return profile, Identity(runtime or profile.default_runtime, name)
 
+    def is_declared(self, identity: Identity) -> bool:
+        """Tell whether there is a peer of this name that has this runtime."""
+        profile = self.registry.get(identity.personality)
+        return profile is not None and identity.runtime in profile.runtimes
+
     def declared(self, identity: Identity) -> Profile:
         """Return the profile of an identity; raises UnknownPeer or UndeclaredRuntime if there is none any more."""
         return self._declared(identity.personality, identity.runtime)

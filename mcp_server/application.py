@@ -150,5 +150,4 @@ class Application:
         return self.attribution.of_directory(directory)
 
     def knows(self, identity: Identity) -> bool:
-        profile = self.registry.get(identity.personality)
-        return profile is not None and identity.runtime in profile.runtimes
+        return self.dispatcher.resolver.is_declared(identity)

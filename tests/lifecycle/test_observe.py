@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from lifecycle.decide import Activity, Presence, Seen, Wish
+from lifecycle.decide import Action, Activity, Presence, Seen, Wish, decide
 from lifecycle.flags import Flag
+from lifecycle.limits import Limits
 from lifecycle.observe import presence_of, read_records
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.session import Session
@@ -100,6 +101,13 @@ async def test_whom_a_renewal_is_for(shop: Workshop, renewal: Renewal, wish: Wis
     shop.deck.sessions.save(session())
     Renewals(shop.root).set(ALICE, renewal)
     assert (await seen(shop)).wish is wish
+
+
+async def test_a_renewal_of_nobody_is_no_wish(shop: Workshop) -> None:
+    Renewals(shop.root).set(Identity("scripted", "nobody"), Renewal(None, "begin"))
+    seen = {found.identity.personality: found.seen for found in await shop.supervisor.observer.survey()}
+    assert seen["nobody"].wish is Wish.NONE
+    assert decide(seen["nobody"], 0.0, Limits()) is Action.NOTHING
 
 
 async def test_what_cannot_be_read_is_said_once_and_decides_nothing(shop: Workshop) -> None:
