@@ -105,7 +105,8 @@ async def test_a_reply_to_an_earlier_run_of_a_retried_dead_letter_is_none_to_it(
     first = await stage.send("first", to=WORKER)
     async with Shift(stage) as shift:
         await shift.ends(first, MessageState.DEAD)
-        second = await stage.send("second", to=WORKER)
+    second = await stage.send("second", to=WORKER)
+    async with Shift(stage) as shift:
         await shift.has(second)
         await shift.reply()
         await shift.ends(second, MessageState.CONSUMED)
