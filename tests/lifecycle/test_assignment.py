@@ -28,6 +28,7 @@ async def test_a_reply_and_quiet_end_a_task(stage: Scene) -> None:
         replied = stage.clock.now
         await shift.ends(message, MessageState.CONSUMED, step=0.1)
         assert stage.clock.now - replied >= stage.limits.ephemeral_quiet_seconds - 1
+        await stage.clock.until(lambda: stage.actor.closed)
     assert [session.task for session in stage.actor.closed] == [message.id]
 
 
