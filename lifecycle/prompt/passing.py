@@ -51,7 +51,7 @@ def split(text: str, limit: int) -> list[str]:
     data = text.encode()
     if len(data) <= limit:
         return [text]
-    room, parts = limit - len(_heading(PROMPT_PARTS, PROMPT_PARTS)), list[str]()
+    room, parts = limit - len(_heading(99, 99)), list[str]()
     while data:
         piece = data[:room].decode("utf-8", "ignore").encode()
         line = piece.rfind(b"\n") + 1

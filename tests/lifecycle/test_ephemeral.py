@@ -32,6 +32,7 @@ async def test_each_task_gets_a_session_of_its_own_in_order(stage: Scene) -> Non
             await shift.has(message)
             assert await shift.done()
             await shift.ends(message, MessageState.CONSUMED)
+        await stage.clock.until(lambda: len(stage.actor.closed) == len(tasks))
     assert stage.actor.typed == [message.id for message in tasks]
     assert stage.starter.woken == 3
     assert len({session.fence for session in stage.actor.closed}) == 3
