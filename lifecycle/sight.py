@@ -43,9 +43,8 @@ async def see(target: Target, clock: Clock) -> Sight:
     if attendance.clients:
         return Sight(Activity.ATTACHED, f"{attendance.clients} clients are attached")
     found = await gate(replace(target, takes_input_while_busy=False), clock)
-    screen = await target.pane.capture()
     activity = Activity.QUIET if found.hold is None else activity_of(found.hold)
-    return Sight(activity, found.reading.excerpt, screen.lines, attendance.output_at)
+    return Sight(activity, found.reading.excerpt, found.screen.lines, attendance.output_at)
 
 
 def activity_of(hold: Hold) -> Activity:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, assert_never
 
 import anyio
@@ -199,7 +198,7 @@ class Waker:
         """Let a client connect to our tools before it is told anything; a resumed conversation knows them already."""
         if session.mode is Mode.RESUME:
             return
-        runtime = await anyio.to_thread.run_sync(self.table.for_peer, session.identity.runtime, Path(session.cwd))
+        runtime = self.table.get(session.identity.runtime)
         if runtime.mcp_files and not await self.arrivals.wait(session, runtime):
             self.logs.lifecycle.write("no-tools", identity=session.identity)
 

@@ -35,13 +35,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Why nothing may be typed now (`hold` None: it may), and the screen that says so.
+    """Why nothing may be typed now (`hold` None: it may), and the screen that says so, read and as it is.
 
     `quiet` is False while a person types.
     """
 
     hold: Hold | None
     reading: Reading
+    screen: Screen
     quiet: bool = True
 
 
@@ -61,8 +62,9 @@ async def gate(target: Target, clock: Clock) -> Gate:
     reading = read_screen(look.screen, target.rules)
     quiet = look.human_at is None or clock.wall() - look.human_at >= target.human_quiet_seconds
     if look.screen.in_mode or (look.screen.bracketed is False and target.has_composer):
-        return Gate(Hold.UNKNOWN, reading, quiet)
-    return Gate(_hold(_overruled(reading.state, said), reading, target, quiet), reading, quiet)
+        return Gate(Hold.UNKNOWN, reading, look.screen, quiet)
+    hold = _hold(_overruled(reading.state, said), reading, target, quiet)
+    return Gate(hold, reading, look.screen, quiet)
 
 
 def check_alive(pane: Pane, screen: Screen) -> None:

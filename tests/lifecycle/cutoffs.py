@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import traceback
 from collections import Counter
@@ -40,6 +41,7 @@ from transport.registry import Registry
 from transport.spool.store import SpoolStore
 
 CALLS = ("replace", "rename", "unlink", "rmdir", "mkdir", "symlink", "fsync")
+TOP = Path(__file__).parents[2]
 OLD, NEW = "alice", "alicia"
 BOB = Identity("claude", "bob")
 LIMITS = {"cap": 100, "hop_limit": 20}
@@ -243,6 +245,17 @@ def child(stage: Stage, act: str, how: str, point: int) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def cut_off(act: str, how: str, root: Root, where: str) -> set[str]:
+    """Run this file as a program, see that it cut at many points, and return the outcomes there were."""
+    argv = [sys.executable, "-m", "tests.lifecycle.cutoffs", act, how, str(root.home), where]
+    environ = os.environ | {"PYTHONPATH": str(TOP)}
+    done = subprocess.run(argv, cwd=TOP, env=environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["points"] > 20
+    return set(seen["outcomes"])
 
 
 def main(act: str, how: str, home: str, where: str = "own") -> None:

@@ -1,10 +1,6 @@
 """A removal ends everything of a peer but its files, wherever it is cut off."""
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +10,7 @@ from lifecycle.liveness import PeerLive
 from lifecycle.remove import MessagesWaiting, RemovalStuck
 from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import Mode
-from tests.lifecycle.cutoffs import BOB, OLD, Stage
+from tests.lifecycle.cutoffs import BOB, OLD, Stage, cut_off
 from tests.lifecycle.workshop import me
 from transport.create import NewPeer, create
 from transport.errors import InvalidInput
@@ -25,7 +21,6 @@ from transport.profile import Profile, removed_path
 from transport.relocate import Place
 from transport.spool.store import SpoolStore
 
-TOP = Path(__file__).parents[2]
 CLAUDE = Identity("claude", OLD)
 
 
@@ -45,13 +40,7 @@ def profile(stage: Stage) -> Profile:
 @pytest.mark.parametrize("where", ["own", "elsewhere"])
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_cut_off_at_every_step_it_is_finished_afterwards(root: Root, how: str, where: str) -> None:
-    argv = [sys.executable, "-m", "tests.lifecycle.cutoffs", "remove", how, str(root.home), where]
-    environ = os.environ | {"PYTHONPATH": str(TOP)}
-    done = subprocess.run(argv, cwd=TOP, env=environ, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
-    assert seen["points"] > 20
-    assert set(seen["outcomes"]) == {OLD, "removed"}
+    assert cut_off("remove", how, root, where) == {OLD, "removed"}
 
 
 def test_what_waits_becomes_dead_letters_and_the_senders_are_told(stage: Stage) -> None:

@@ -1,9 +1,5 @@
 """A rename moves everything or nothing, wherever it is cut off, and refuses what it cannot do."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +9,7 @@ from lifecycle.liveness import PeerLive
 from lifecycle.rename import Renamer, RenameStuck
 from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import Mode
-from tests.lifecycle.cutoffs import NEW, OLD, Stage
+from tests.lifecycle.cutoffs import NEW, OLD, Stage, cut_off
 from tests.lifecycle.workshop import me
 from transport import files
 from transport.create import NewPeer, create
@@ -28,7 +24,6 @@ from transport.spool.faults import SpoolUncertain
 from transport.spool.records import MessageSettled
 from transport.spool.store import SpoolStore
 
-TOP = Path(__file__).parents[2]
 CLAUDE = Identity("claude", OLD)
 
 
@@ -48,13 +43,7 @@ def profile(stage: Stage, name: str = OLD) -> Profile:
 @pytest.mark.parametrize("where", ["own", "elsewhere"])
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_cut_off_at_every_step_it_is_whole_afterwards(root: Root, how: str, where: str) -> None:
-    argv = [sys.executable, "-m", "tests.lifecycle.cutoffs", "rename", how, str(root.home), where]
-    environ = os.environ | {"PYTHONPATH": str(TOP)}
-    done = subprocess.run(argv, cwd=TOP, env=environ, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
-    assert seen["points"] > 20
-    assert set(seen["outcomes"]) == {OLD, NEW}
+    assert cut_off("rename", how, root, where) == {OLD, NEW}
 
 
 def test_everything_goes_with_the_name(stage: Stage) -> None:

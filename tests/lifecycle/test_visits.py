@@ -213,7 +213,7 @@ async def test_a_viewer_neither_types_nor_resizes_and_goes_with_its_terminal(sho
         with viewer(shop):
             await until(lambda: attached(shop) == ["viewer_1 1"])
             target = await shop.deck.terminals.target(session)
-            assert await target.pane.human_activity() is None
+            assert (await target.pane.look()).human_at is None
             assert (await shop.deck.terminals.look(session), size(shop)) == before
             assert (await shop.send(body="seen", wait=20)).status is SendStatus.DELIVERED
         await until(lambda: shop.tmux(ALICE, "list-sessions", "-F", "#{session_name}") == "scripted-alice\n")

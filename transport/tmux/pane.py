@@ -65,11 +65,6 @@ class Pane:
         )
         return Look(_screen(text, facts), _latest(clients))
 
-    async def human_activity(self, *, deadline: float = DEADLINE) -> float | None:
-        """Return when an attached person last pressed a key (wall seconds), None without such a client."""
-        (clients,) = await self.control.batch([commands.clients()], deadline=deadline)
-        return _latest(clients)
-
     async def attendance(self, *, deadline: float = DEADLINE) -> Attendance:
         """Return who is attached besides this control client, and when the pane last had output."""
         clients, output = await self.control.batch(

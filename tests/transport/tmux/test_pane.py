@@ -91,20 +91,19 @@ async def test_a_stopped_server_types_nothing_when_it_goes_on(monkeypatch: pytes
 
 async def test_people_are_seen_and_control_clients_are_not() -> None:
     async with terminal() as term:
-        assert await term.pane.human_activity() is None
+        assert (await term.pane.look()).human_at is None
         person = Person(term)
         try:
             await until(lambda: len(term.tmux("list-clients").splitlines()) == 2)
             before = CLOCK.wall()
             person.type("x")
             await until(lambda: term.keys == ["x"])
-            at = await term.pane.human_activity()
+            at = (await term.pane.look()).human_at
             assert at is not None and abs(at - before) <= 2.0
-            assert (await term.pane.look()).human_at == at
         finally:
             person.leave()
         await until(lambda: len(term.tmux("list-clients").splitlines()) == 1)
-        assert await term.pane.human_activity() is None
+        assert (await term.pane.look()).human_at is None
 
 
 async def test_who_only_watches_is_not_typing() -> None:
@@ -112,7 +111,7 @@ async def test_who_only_watches_is_not_typing() -> None:
         person = Person(term, "-r")
         try:
             await until(lambda: len(term.tmux("list-clients").splitlines()) == 2)
-            assert await term.pane.human_activity() is None
+            assert (await term.pane.look()).human_at is None
         finally:
             person.leave()
 
