@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -24,19 +26,39 @@ IDLE = Status()
 
 
 class Watch:
-    """One caller waiting for one message; `changed` is renewed on every piece of news."""
+    """One caller waiting for one message while its block runs; `changed` is renewed on every piece of news."""
 
-    def __init__(self, message_id: str, identity: Identity) -> None:
+    def __init__(self, watches: dict[Identity, list["Watch"]], message_id: str, identity: Identity) -> None:
+        self._watches = watches
         self.message_id = message_id
         self.identity = identity
         self.outcome: MessageState | None = None
         self.reason: str | None = None
         self.woke = False
-        self.changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+
+    def __enter__(self) -> Self:
+        self._watches.setdefault(self.identity, []).append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        watches = self._watches[self.identity]
+        watches.remove(self)
+        if not watches:
+            del self._watches[self.identity]
+
+    @property
+    def changed(self) -> anyio.Event:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        return self._changed
 
     def notify(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class Board:
@@ -85,7 +107,7 @@ class Board:
     def sent(self, sender: Identity) -> None:
         """Tell who listens that this identity sent a message."""
         self._sends[sender] = self.sends(sender) + 1
-        if listener := self._on_send.get(sender):
+        if self._on_send and (listener := self._on_send.get(sender)):
             listener()
 
     def sends(self, sender: Identity) -> int:
@@ -122,18 +144,9 @@ class Board:
         finally:
             del self._on_send[sender]
 
-    @contextmanager
-    def watch(self, message_id: str, identity: Identity) -> Iterator[Watch]:
-        """Watch one message; open it before the message can be settled."""
-        watch = Watch(message_id, identity)
-        self._watches.setdefault(identity, []).append(watch)
-        try:
-            yield watch
-        finally:
-            watches = self._watches[identity]
-            watches.remove(watch)
-            if not watches:
-                del self._watches[identity]
+    def watch(self, message_id: str, identity: Identity) -> Watch:
+        """Watch one message; enter it before the message can be settled."""
+        return Watch(self._watches, message_id, identity)
 
     def _notify(self, identity: Identity) -> None:
         for watch in self._watches.get(identity, ()):

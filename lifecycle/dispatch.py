@@ -1,7 +1,6 @@
 """Send: resolve, refuse or accept durably, and answer with the evidence there is."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import anyio
@@ -53,22 +52,40 @@ class Dispatcher:
         self.resolver.refuse_unwakeable(recipient)
         self.rate.take(sender)
         message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
-        with ExitStack() as watches:
-            watch = watches.enter_context(self.board.watch(message.id, recipient))
+        with self.board.watch(message.id, recipient) as watch:
             # A sender that goes away in between must not leave a message that nobody was told of.
-            with anyio.CancelScope(shield=True):
-                accepted = await self.spool.enqueue(message, cap=self.limits.queue_cap, hop_limit=self.limits.hop_limit)
-                self.kick(recipient)
-                self.board.sent(sender)
-            if accepted.duplicate:
-                first = accepted.message
-                watch = watches.enter_context(self.board.watch(first.id, first.recipient))
-                await self._catch_up(watch)
-                profile = self.resolver.registry.get(first.recipient.personality) or profile
-            is_explicit = request.wait_seconds is not None
-            if wait > 0 and (is_explicit or self._reason(watch.identity, accepted, profile) in PROGRESS):
-                await self._await_receipt(watch, accepted, profile, wait, is_explicit, progress)
-            return self._result(accepted, profile, watch)
+            accepted = await self.spool.post(
+                message,
+                cap=self.limits.queue_cap,
+                hop_limit=self.limits.hop_limit,
+                then=lambda accepted: self._tell(sender, recipient),
+            )
+            if not accepted.duplicate:
+                return await self._answer(accepted, profile, watch, request, wait, progress)
+        first = accepted.message
+        with self.board.watch(first.id, first.recipient) as watch:
+            await self._catch_up(watch)
+            profile = self.resolver.registry.get(first.recipient.personality) or profile
+            return await self._answer(accepted, profile, watch, request, wait, progress)
+
+    def _tell(self, sender: Identity, recipient: Identity) -> None:
+        """Tell the drains of both ends that a message is on disk."""
+        self.kick(recipient)
+        self.board.sent(sender)
+
+    async def _answer(
+        self,
+        accepted: Accepted,
+        profile: Profile,
+        watch: Watch,
+        request: SendRequest,
+        wait: float,
+        progress: Progress | None,
+    ) -> SendResult:
+        is_explicit = request.wait_seconds is not None
+        if wait > 0 and (is_explicit or self._reason(watch.identity, accepted, profile) in PROGRESS):
+            await self._await_receipt(watch, accepted, profile, wait, is_explicit, progress)
+        return self._result(accepted, profile, watch)
 
     def _wait_seconds(self, asked: float | None) -> float:
         if asked is None:

@@ -14,6 +14,7 @@ from transport.identity import Identity
 from transport.vocabulary import Kind
 
 MAX_BODY_BYTES: Final = 256 * 1024
+MAX_PLAIN: Final = MAX_BODY_BYTES // 4
 MAX_TOPIC: Final = 200
 MAX_ATTACHMENTS: Final = 20
 MAX_KEY: Final = 200
@@ -132,6 +133,8 @@ def check_draft(
 def clean_body(body: object, field: str = "message") -> tuple[str, int]:
     """Return the body with LF line ends and without control characters, and how many were removed."""
     text = _check_text(field, body)
+    if text and len(text) <= MAX_PLAIN and text.isprintable() and not text.isspace():
+        return text, 0
     size = len(text.encode())
     if size > MAX_BODY_BYTES:
         raise TooLarge(

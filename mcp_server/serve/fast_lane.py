@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
-from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 from pydantic_core import from_json
 
 from mcp_server.serve.callers import Caller
@@ -25,18 +25,24 @@ PARAMS_FIELDS: Final = frozenset({"name", "arguments", "_meta"})
 
 MODERN: Final = "io.modelcontextprotocol/"
 
+ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 RequestId = str | int
 
 
 class FastLane:
-    """The calls of one connection, each a task; they begin in their order and may end in another."""
+    """The calls of one connection, each a task; they begin in their order and may end in another.
+
+    While the SDK has a call of this connection it gets the next ones too: none is overtaken.
+    """
 
     def __init__(self, tools: ToolServer, writer: LineWriter, caller: Caller, tasks: asyncio.TaskGroup) -> None:
         self._tools = tools
         self._writer = writer
         self._caller = caller
         self._tasks = tasks
-        self._running: dict[RequestId, anyio.CancelScope] = {}
+        self._running: dict[RequestId, asyncio.Task[None]] = {}
+        self._elsewhere: set[RequestId] = set()
         self._idle = anyio.Event()
         self._is_first = True
         self._is_greeted = False
@@ -44,50 +50,67 @@ class FastLane:
 
     def takes(self, line: bytes) -> bool:
         """Begin the call in `line` if it certainly is one, and tell whether it was."""
-        if not self._is_open or MARK not in line:
+        if not self._is_open or self._elsewhere or MARK not in line:
             return False
         found = plain_call(line, self._caller)
         if found is None or found[0] in self._running:
             return False
         request_id, call = found
-        scope = self._running[request_id] = anyio.CancelScope()
-        self._tasks.create_task(self._run(request_id, call, scope))
+        self._running[request_id] = self._tasks.create_task(self._run(request_id, call))
         return True
 
     def saw(self, message: JSONRPCMessage) -> None:
         """Open after the handshake; cancel a call that the client does not wait for any more."""
         match message:
+            case JSONRPCRequest(method="tools/call", id=request):
+                self._elsewhere.add(request)
             case JSONRPCRequest(method="initialize"):
                 self._is_greeted = self._is_first
             case JSONRPCNotification(method="notifications/initialized"):
                 self._is_open = self._is_greeted
             case JSONRPCNotification(method="notifications/cancelled", params={"requestId": str() | int() as request}):
-                if scope := self._running.get(request):
-                    scope.cancel()
+                if type(request) is not bool:
+                    self._drop(request)
             case _:
                 pass
         self._is_first = False
 
+    def answered(self, message: JSONRPCMessage) -> None:
+        """The SDK has answered."""
+        match message:
+            case JSONRPCResponse(id=str() | int() as request) | JSONRPCError(id=str() | int() as request):
+                self._elsewhere.discard(request)
+            case _:
+                pass
+
+    def _drop(self, request: RequestId) -> None:
+        self._elsewhere.discard(request)
+        if task := self._running.get(request):
+            _cancel(task)
+
     async def close(self) -> None:
         """Cancel what still runs: nobody waits for an answer any more. Returns when it has ended."""
         self._is_open = False
-        for scope in self._running.values():
-            scope.cancel()
+        for task in self._running.values():
+            _cancel(task)
         if self._running:
             await self._idle.wait()
 
-    async def _run(self, request_id: RequestId, call: ToolCall, scope: anyio.CancelScope) -> None:
+    async def _run(self, request_id: RequestId, call: ToolCall) -> None:
         try:
-            with scope:
-                result = await self._tools.answer(call)
-                answer = {"jsonrpc": "2.0", "id": request_id, "result": result}
-                await self._writer.line(json.dumps(answer, separators=(",", ":")).encode())
+            result = await self._tools.answer(call)
+            await self._writer.line(ENCODE({"jsonrpc": "2.0", "id": request_id, "result": result}).encode())
         except anyio.BrokenResourceError:
             return
         finally:
             del self._running[request_id]
             if not self._running and not self._is_open:
                 self._idle.set()
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    """Cancel a call, but not before it has begun: what was read is accepted, whoever leaves."""
+    task.get_loop().call_soon(task.cancel)
 
 
 def plain_call(line: bytes, caller: Caller) -> tuple[RequestId, ToolCall] | None:
@@ -124,9 +147,10 @@ async def fast_lane(tools: ToolServer | None, writer: LineWriter, caller: Caller
         return
     async with asyncio.TaskGroup() as tasks:
         lane = FastLane(tools, writer, caller, tasks)
+        writer.on_answer = lane.answered
         try:
             yield lane
         finally:
-            # The group alone would cancel tasks the hard way, past the scopes that shield a send half done.
+            # The group alone would cancel calls that have not begun.
             with anyio.CancelScope(shield=True):
                 await lane.close()

@@ -21,6 +21,7 @@ from mcp_server.serve.lines import LineServer, refusal
 from mcp_server.serve.options import Addresses, ServeOptions
 from mcp_server.serve.peercred import peer_process
 from mcp_server.serve.sockets import http_address, tcp_listener, unix_listener
+from mcp_server.serve.streams import SideReader
 from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Service
 from mcp_server.tools.server import ToolServer, build_server
@@ -157,7 +158,7 @@ class Doorman(asyncio.Protocol):
 
     def _serve_lines(self, transport: asyncio.Transport, peer: SocketPeer) -> None:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=self._options.message_bytes, loop=loop)
+        reader = SideReader(self._options.message_bytes, loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)

@@ -1,7 +1,7 @@
 """Counting what is being answered, so that a stop can wait for it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -11,26 +11,28 @@ class InFlight:
 
     def __init__(self) -> None:
         self.count = 0
-        self._idle = anyio.Event()
-        self._idle.set()
+        self._idle: anyio.Event | None = None
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self) -> Self:
         """Count one request while the block runs."""
-        if self.count == 0:
-            self._idle = anyio.Event()
+        return self
+
+    def __enter__(self) -> None:
         self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
-            if self.count == 0:
-                self._idle.set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.count -= 1
+        if self.count == 0 and self._idle is not None:
+            self._idle.set()
 
     async def drained(self, seconds: float) -> bool:
         """Wait until nothing is in flight; False when that took longer than `seconds`."""
         with anyio.move_on_after(seconds):
             while self.count:
+                if self._idle is None or self._idle.is_set():
+                    self._idle = anyio.Event()
                 await self._idle.wait()
             return True
         return False

@@ -16,7 +16,7 @@ from mcp_server.serve.callers import Caller, Callers, Claim, SocketPeer
 from mcp_server.serve.control import Control
 from mcp_server.serve.fast_lane import fast_lane
 from mcp_server.serve.options import ServeOptions
-from mcp_server.serve.streams import LineReader, LineWriter
+from mcp_server.serve.streams import LineReader, LineWriter, SideReader
 from mcp_server.tools.server import ToolServer
 from transport.errors import InvalidInput, PeerwakeError
 from transport.logs import Log
@@ -65,7 +65,7 @@ class LineServer:
     def connections(self) -> int:
         return len(self._writers)
 
-    async def serve(self, reader: asyncio.StreamReader, raw: asyncio.StreamWriter, peer: SocketPeer) -> None:
+    async def serve(self, reader: SideReader, raw: asyncio.StreamWriter, peer: SocketPeer) -> None:
         """Serve one connection to its end; never raises, what goes wrong ends this connection alone."""
         writer = LineWriter(raw)
         self._writers.add(writer)
@@ -84,7 +84,7 @@ class LineServer:
         for writer in self._writers:
             writer.is_muted = True
 
-    async def _introduce(self, reader: asyncio.StreamReader, writer: LineWriter, peer: SocketPeer) -> None:
+    async def _introduce(self, reader: SideReader, writer: LineWriter, peer: SocketPeer) -> None:
         try:
             with anyio.fail_after(self._options.header_seconds):
                 line = await reader.readline()
@@ -109,10 +109,11 @@ class LineServer:
                 await self._control.serve(reader, writer, caller)
 
     async def _serve_mcp(
-        self, reader: asyncio.StreamReader, writer: LineWriter, caller: Caller, first: bytes | None = None
+        self, reader: SideReader, writer: LineWriter, caller: Caller, first: bytes | None = None
     ) -> None:
         async with fast_lane(self._tools, writer, caller) as lane:
             messages = LineReader(reader, writer, self._options.message_bytes, first, lane)
+            reader.side = messages.is_taken
             await serve_dual_era_loop(self._server, messages, writer, lifespan_state=caller)
 
     def _welcome(self, caller: Caller) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def parse_hello(line: bytes) -> Hello | None:
     if value["peerwake"] != PROTOCOL:
         raise InvalidInput("peerwake", f"protocol {value['peerwake']!r:.40} is not spoken here; this server speaks 1")
     role = value.get("role")
-    if role not in set(Role):
+    if not isinstance(role, str) or role not in set(Role):
         raise InvalidInput("role", f"{role!r:.40} is not a role; use 'mcp' or 'control'")
     texts = {name: value.get(name) for name in ("credential", "cwd")}
     for name, text in texts.items():

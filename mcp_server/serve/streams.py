@@ -1,9 +1,10 @@
 """The SDK's message streams over a line connection, without a task or a queue in between."""
 
 import json
-from asyncio import StreamReader, StreamWriter
+from asyncio import AbstractEventLoop, StreamReader, StreamWriter
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, SupportsIndex
 
 import anyio
 from mcp.shared.message import SessionMessage
@@ -15,6 +16,10 @@ from mcp_server.serve.guard import NOT_UNICODE, json_of, message_problem, reques
 HIGH_WATER_BYTES: Final = 1 << 18
 
 
+def _ignore(message: JSONRPCMessage) -> None:
+    """Nobody wants to know of answers."""
+
+
 class LineWriter:
     """Writes JSON-RPC messages as lines; a reader that does not read holds its own requests up."""
 
@@ -22,8 +27,10 @@ class LineWriter:
         self._writer = writer
         self._transport: Any = writer.transport
         self.is_muted = False
+        self.on_answer: Callable[[JSONRPCMessage], None] = _ignore
 
     async def send(self, item: SessionMessage) -> None:
+        self.on_answer(item.message)
         await self.line(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
 
     async def line(self, data: bytes) -> None:
@@ -37,6 +44,11 @@ class LineWriter:
         """Write a JSON-RPC error of the transport itself."""
         error = {"code": code, "message": text}
         await self.line(json.dumps({"jsonrpc": "2.0", "id": request_id, "error": error}).encode())
+
+    @property
+    def is_clear(self) -> bool:
+        """Tell whether there is anybody to answer, who has read most of what was written."""
+        return not self.is_muted and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     async def drained(self) -> None:
         """Wait until the other end has read most of what was written."""
@@ -68,6 +80,47 @@ class Lane(Protocol):
     def saw(self, message: JSONRPCMessage) -> None:
         """The SDK gets this message."""
         ...
+
+
+class SideReader(StreamReader):
+    """A stream of lines; while its reader waits for one, and nothing is kept, a `side` may take what comes at once.
+
+    What the side takes costs no buffer and no switch of tasks. Lines stay in their order: from the first
+    that it leaves, everything goes to the reader.
+    """
+
+    def __init__(self, limit: int, loop: AbstractEventLoop) -> None:
+        super().__init__(limit=limit, loop=loop)
+        self._longest = limit
+        self._kept = 0
+        self._is_awaited = False
+        self.side: Callable[[bytes], bool] | None = None
+
+    async def readline(self) -> bytes:
+        self._is_awaited = True
+        try:
+            line = await super().readline()
+        finally:
+            self._is_awaited = False
+        self._kept -= len(line)
+        return line
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        rest = bytes(data)
+        if self.side is not None and self._is_awaited and not self._kept and len(rest) <= self._longest:
+            rest = self._past(rest, self.side)
+        if rest:
+            self._kept += len(rest)
+            super().feed_data(rest)
+
+    def _past(self, data: bytes, side: Callable[[bytes], bool]) -> bytes:
+        """Return what the side leaves."""
+        start = 0
+        while end := data.find(b"\n", start) + 1:
+            if not side(data[start:end]):
+                break
+            start = end
+        return data[start:]
 
 
 class LineReader:
@@ -113,6 +166,10 @@ class LineReader:
                     self._lane.saw(message)
                 return SessionMessage(message)
             await self._answer_malformed(line)
+
+    def is_taken(self, line: bytes) -> bool:
+        """Tell whether the lane took a line; none does while answers wait for a client that does not read."""
+        return self._lane is not None and self._writer.is_clear and self._lane.takes(line)
 
     async def _line(self) -> bytes:
         if self._first is not None:

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -32,6 +33,7 @@ from transport.message import (
     TooLarge,
     accept,
     check_draft,
+    clean_body,
     new_message_id,
     new_nonce,
     notice_text,
@@ -331,3 +333,17 @@ def test_a_notice_is_one_short_line_and_a_valid_body() -> None:
 def test_the_alphabet_has_no_letter_that_is_mistaken_for_another() -> None:
     assert re.fullmatch("[0-9a-z]{32}", CROCKFORD)
     assert not set("ilou") & set(CROCKFORD)
+
+
+def test_every_printable_character_is_clean_and_only_a_space_is_blank() -> None:
+    """So a short printable body needs no search for controls, line ends and what can be seen."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if character.isprintable():
+            assert not CONTROLS.match(character) and not LINE_ENDS.match(character)
+            assert VISIBLE.match(character) or character.isspace()
+
+
+@pytest.mark.parametrize("body", ["", " ", "   ", "\u2003", "\u200b", "\n"])
+def test_a_body_without_anything_to_see_is_refused(body: str) -> None:
+    with pytest.raises(InvalidInput):
+        clean_body(body)

@@ -27,6 +27,7 @@ _HEAD = """
     SELECT seq, state, not_before FROM messages
     WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
 """
+_PUT_BACK = "SELECT max(last_at) FROM events WHERE seq = ? AND event = 'attempted'"
 _LEASE = """
     UPDATE messages SET state = 'leased', stage = 'held', fence = ?, leased_at = ?
     WHERE seq = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE recipient = ? AND state = 'leased')
@@ -46,10 +47,13 @@ _EVENT = """
 
 
 def lease(db: sqlite3.Connection, recipient: Identity, fence: str, now: float) -> Lease | None:
-    """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already."""
+    """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already.
+
+    A head that was put back later than now must not wait: the clock was set back since.
+    """
     name = str(recipient)
     head = db.execute(_HEAD, (name,)).fetchone()
-    if head is None or head[1] == MessageState.LEASED or head[2] > now:
+    if head is None or head[1] == MessageState.LEASED or (head[2] > now and not _is_set_back(db, head[0], now)):
         return None
     seq = head[0]
     if db.execute(_LEASE, (fence, now, seq, name)).rowcount == 0:
@@ -57,6 +61,11 @@ def lease(db: sqlite3.Connection, recipient: Identity, fence: str, now: float) -
     note(db, seq, "leased", "", now)
     row = db.execute(f"SELECT {MESSAGE}, m.attempts {FROM} WHERE m.seq = ?", (seq,)).fetchone()
     return Lease(to_message(row), Stage.HELD, row[MESSAGE_WIDTH], fence, now)
+
+
+def _is_set_back(db: sqlite3.Connection, seq: int, now: float) -> bool:
+    (put_back,) = db.execute(_PUT_BACK, (seq,)).fetchone()
+    return put_back is not None and put_back > now
 
 
 def stage(db: sqlite3.Connection, message_id: str, reached: Stage, now: float, fence: str | None = None) -> None:
@@ -103,12 +112,13 @@ def release(
     attempted: bool,
     fence: str | None = None,
 ) -> int:
-    """Put a leased message back to the head of its queue, not to be leased before wall time `not_before`.
+    """Put a leased message back to the head of its queue, not to be leased before wall time `not_before`, if later.
 
     Returns its attempts, counting this one if `attempted`. Raises MessageUnknown, LeaseLost.
     """
     seq, attempts = _leased(db, message_id, fence)
-    db.execute(_RELEASE, (str(reason), not_before, attempted, seq))
+    # What may be leased at once may be so by any clock, also one that is set back.
+    db.execute(_RELEASE, (str(reason), not_before if not_before > now else 0, attempted, seq))
     note(db, seq, "attempted" if attempted else "held back", str(reason), now)
     return attempts + attempted
 

@@ -1,6 +1,6 @@
 """The spool of a server: asynchronous, off the event loop, with one fsync for all who wait."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -57,6 +57,10 @@ class Spool:
         The first message of the same sender and idempotency key within 24 h is returned in its stead.
         """
         return await self._writer.submit(accept.enqueue, message, cap, hop_limit)
+
+    async def post(self, message: Message, *, cap: int, hop_limit: int, then: Callable[[Accepted], None]) -> Accepted:
+        """Accept a message like `enqueue`, though its caller may leave; `then` hears of it once it is on disk."""
+        return await self._writer.submit(accept.enqueue, message, cap, hop_limit, then=then)
 
     async def lease(self, recipient: Identity, fence: str, now: float) -> Lease | None:
         """Lease the head of a queue; None when it is empty, its head must wait, or one is leased already."""

@@ -23,14 +23,22 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One call to make in the thread; begun or abandoned, never both."""
+    """One call to make in the thread; begun or abandoned, never both.
+
+    One with a `then` is done though its caller has left, and `then` is told its result on the event loop.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     future: asyncio.Future[Any]
     due: float
+    then: Callable[[Any], None] | None = None
     is_begun: bool = False
     is_abandoned: bool = False
+
+    @property
+    def is_awaited(self) -> bool:
+        return not self.is_abandoned and (self.then is not None or not self.future.cancelled())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,8 @@ class Worker(ABC, Generic[C]):
     """Jobs on a context (a database) that lives in a thread of its own.
 
     A job not begun `patience` seconds after it was asked for fails with SpoolBusy and is never done.
-    A caller that is cancelled finds its job done, or never begun; nothing in between.
+    A caller that is cancelled finds its job done, or never begun; nothing in between. With `then` it
+    is begun in any case, unless it was too late for that.
     """
 
     def __init__(self, name: str, patience: float) -> None:
@@ -96,12 +105,12 @@ class Worker(ABC, Generic[C]):
         if self._timer is not None:
             self._timer.cancel()
 
-    async def submit(self, function: Callable[[Any, *Ts], T], *args: *Ts) -> T:
+    async def submit(self, function: Callable[[Any, *Ts], T], *args: *Ts, then: Callable[[T], None] | None = None) -> T:
         """Have `function(context, *args)` called in the thread; return or raise what it does."""
         if not self._is_open:
             raise SpoolClosed("the spool is closed; nothing was stored; repeat when the server runs again")
         future: asyncio.Future[T] = self._loop.create_future()
-        job = Job(function, args, future, self._loop.time() + self._patience)
+        job = Job(function, args, future, self._loop.time() + self._patience, then)
         self._asked.append(job)
         if self._timer is None:
             self._timer = self._loop.call_at(job.due, self._abandon)
@@ -125,14 +134,14 @@ class Worker(ABC, Generic[C]):
     def begin(self, jobs: Sequence[Job]) -> list[Job]:
         """Return those of the jobs that somebody still waits for; from now on they are done, come what may."""
         with self._claims:
-            begun = [job for job in jobs if not job.is_abandoned and not job.future.cancelled()]
+            begun = [job for job in jobs if job.is_awaited]
             for job in begun:
                 job.is_begun = True
         return begun
 
     def is_awaited(self, jobs: Sequence[Job]) -> bool:
         """Return whether somebody waits for any of the jobs."""
-        return any(not job.is_abandoned and not job.future.cancelled() for job in jobs)
+        return any(job.is_awaited for job in jobs)
 
     def deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
         """Hand the outcomes to the callers, all at once."""
@@ -162,14 +171,17 @@ class Worker(ABC, Generic[C]):
 
     def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
-            if job.future.done():
-                continue
-            if isinstance(outcome, Failed):
-                job.future.set_exception(outcome.error)
-            else:
-                job.future.set_result(outcome)
+            self._settle(job, _told(job.then, outcome) if job.then is not None else outcome)
         while self._asked and self._asked[0].future.done():
             self._asked.popleft()
+
+    def _settle(self, job: Job, outcome: object) -> None:
+        if job.future.done():
+            return
+        if isinstance(outcome, Failed):
+            job.future.set_exception(outcome.error)
+        else:
+            job.future.set_result(outcome)
 
     def _abandon(self) -> None:
         """Fail the jobs that were not begun in time, and come back for the next one."""
@@ -189,3 +201,13 @@ class Worker(ABC, Generic[C]):
         later = [job.due for job in self._asked if job.due > now]
         due = min(later) if later else now + self._patience
         self._timer = self._loop.call_at(due, self._abandon) if self._asked else None
+
+
+def _told(then: Callable[[Any], None], outcome: object) -> object:
+    """Return the outcome when `then` was told of it, or its failure: one that fails must not keep the others."""
+    try:
+        if not isinstance(outcome, Failed):
+            then(outcome)
+    except Exception as error:
+        return Failed(error)
+    return outcome

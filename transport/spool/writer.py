@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from transport.errors import PeerwakeError
-from transport.spool import views
+from transport.spool import accept, views
+from transport.spool.accept_many import WORTHWHILE, Asked, enqueue_all
 from transport.spool.faults import SpoolBusy, SpoolError, SpoolFull, translated
 from transport.spool.schema import connect
 from transport.spool.store import SpoolStore, snapshot
@@ -94,7 +96,15 @@ def together(store: SpoolStore, jobs: Sequence[Job]) -> Sequence[object]:
 
 
 def _attempt_all(db: sqlite3.Connection, jobs: Sequence[Job]) -> Sequence[object]:
-    return [_attempt(db, job) for job in jobs]
+    outcomes: list[object] = []
+    for function, same in groupby(jobs, lambda job: job.function):
+        run = list(same)
+        if function is accept.enqueue and len(run) >= WORTHWHILE:
+            accepted = enqueue_all(db, [Asked(*job.args) for job in run])
+            outcomes += [Failed(one) if isinstance(one, SpoolError) else one for one in accepted]
+        else:
+            outcomes += [_attempt(db, job) for job in run]
+    return outcomes
 
 
 def _attempt(db: sqlite3.Connection, job: Job) -> object:

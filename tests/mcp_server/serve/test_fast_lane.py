@@ -154,7 +154,83 @@ async def test_an_id_that_is_in_use_is_not_taken_twice(run: Running, taken: list
         await greet(connection)
         await connection.write(call(request_id=1), call(request_id=1), call("list_peers", 2, arguments={}))
         assert (await connection.read())["id"] == 2
-    assert [json.loads(line)["id"] for line in taken] == [1, 2]
+    assert [json.loads(line)["id"] for line in taken] == [1]
+
+
+@pytest.mark.parametrize("end", ["answered", "taken back"])
+async def test_nothing_overtakes_a_call_that_the_sdk_has_and_the_lane_opens_after_it(
+    run: Running, taken: list[bytes], end: str
+) -> None:
+    run.service.waking.add("bob")
+    slow = call(
+        request_id=1, arguments=SEND | {"wait_seconds": 0.2 if end == "answered" else 60}, _meta={"progressToken": 1}
+    )
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    async with lines(run.socket) as connection:
+        await greet(connection)
+        await connection.write(slow, call("list_peers", 2, arguments={}))
+        while (await connection.read()).get("id") != 2:
+            pass
+        assert taken == []
+        if end == "answered":
+            while (await connection.read()).get("id") != 1:
+                pass
+        else:
+            await connection.write(cancel)
+        assert (await connection.ask(call("list_peers", 3, arguments={})))["id"] == 3
+    assert [json.loads(line)["id"] for line in taken] == [3]
+
+
+async def test_a_call_taken_back_in_the_same_breath_is_accepted_and_not_answered(
+    run: Running, taken: list[bytes]
+) -> None:
+    cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    run.service.waking.add("bob")
+    async with lines(run.socket) as connection:
+        await connection.write(INITIALIZE, INITIALIZED, call(request_id=1), cancel, call("list_peers", 2, arguments={}))
+        assert [(await connection.read())["id"] for _ in range(2)] == ["first", 2]
+    assert len(run.service.accepted("bob")) == 1
+    assert len(taken) == 2
+
+
+async def test_a_call_whose_caller_leaves_at_once_is_accepted(run: Running, taken: list[bytes]) -> None:
+    async with lines(run.socket) as connection:
+        await greet(connection)
+        await connection.write(call(request_id=1))
+    with anyio.fail_after(5):
+        while True:
+            if not run.front.connections and len(run.service.accepted("bob")) == 1:
+                break
+            await anyio.sleep(0.01)
+
+
+async def test_a_server_that_ends_takes_nothing_more(run: Running, taken: list[bytes]) -> None:
+    """A bridge sends the call to the next server, which is to be the only one that accepts it."""
+    async with lines(run.socket) as connection:
+        await greet(connection)
+        run.front._lines.mute()
+        await connection.write(call())
+        assert await connection.is_closed()
+    assert taken == []
+    assert run.service.accepted("bob") == []
+
+
+async def test_calls_beside_the_reader_and_through_it_keep_their_order(run: Running, taken: list[bytes]) -> None:
+    """A ping between them goes to the SDK, and what follows it waits behind it."""
+    async with lines(run.socket) as connection:
+        await greet(connection)
+        for start in range(0, 60, 6):
+            sends = [
+                call(request_id=number, arguments=SEND | {"message": str(number)}) for number in range(start, start + 6)
+            ]
+            ping = {"jsonrpc": "2.0", "id": f"p{start}", "method": "ping"}
+            data = b"".join(encoded(one) + b"\n" for one in (*sends[:2], ping, *sends[2:]))
+            await connection.stream.send(data[:-40])
+            await connection.stream.send(data[-40:])
+        answers = [await connection.read() for _ in range(70)]
+    assert len({answer["id"] for answer in answers}) == 70
+    assert [message.body for message in run.service.accepted("bob")] == [str(number) for number in range(60)]
+    assert len(taken) == 60
 
 
 async def test_a_call_that_still_waits_ends_with_its_connection(run: Running, taken: list[bytes]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ INITIALIZE: dict[str, Any] = {
     "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
 }
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 PING = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
 
 
@@ -35,7 +37,7 @@ def call(number: int, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def greet(connection: Lines) -> None:
-    await connection.write(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+    await connection.write(INITIALIZE, INITIALIZED)
     assert (await connection.read())["id"] == "first"
 
 
@@ -192,19 +194,20 @@ async def test_a_removed_peers_open_connection_is_refused_at_its_next_call(run: 
     assert answer["result"]["structuredContent"]["code"] == "not-allowed"
 
 
-async def test_a_client_that_does_not_read_is_not_read_either(run: Running) -> None:
+@pytest.mark.parametrize("greeting", [[INITIALIZE], [INITIALIZE, INITIALIZED]])
+async def test_a_client_that_does_not_read_is_not_read_either(run: Running, greeting: list[dict[str, Any]]) -> None:
     """Its answers wait in bounded buffers, and others are served meanwhile."""
     for number in range(40):
         run.service.add(f"peer{number}", description="d" * 400)
     deaf = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deaf.connect(run.socket)
     deaf.settimeout(0.5)
-    line = json.dumps(call(1, "list_peers")).encode() + b"\n"
-    written = 0
+    numbers, written = count(), 0
     with pytest.raises(TimeoutError):
-        deaf.sendall(json.dumps(INITIALIZE).encode() + b"\n")
+        deaf.sendall(b"".join(json.dumps(one).encode() + b"\n" for one in greeting))
         while written < 64 << 20:
-            written += await _send_some(deaf, line * 500)
+            calls = [json.dumps(call(next(numbers), "list_peers")).encode() + b"\n" for _ in range(500)]
+            written += await _send_some(deaf, b"".join(calls))
     async with control(run.socket) as other:
         assert (await other.ask({"id": 1, "verb": "ping"}))["ok"]
     deaf.close()

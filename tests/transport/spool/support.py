@@ -65,7 +65,7 @@ def rest(process: subprocess.Popen[str]) -> list[Any]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def until(condition: Any, seconds: float = 10.0) -> None:
+def until(condition: Any, seconds: float = 60.0) -> None:
     """Wait until `condition()` holds; fail after a deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

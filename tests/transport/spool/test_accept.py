@@ -49,6 +49,17 @@ def test_order_is_that_of_acceptance_whatever_the_clock_says(store: SpoolStore) 
         store.consume(message.id, "transcript", NOW)
 
 
+def test_a_smaller_id_made_by_another_process_overtakes_nobody(store: SpoolStore) -> None:
+    first, second = letter("first", id="m_" + "7" * 20), letter("second", id="m_" + "3" * 20)
+    for message in (first, second):
+        store.enqueue(message, **LIMITS)
+    for message in (first, second):
+        lease = store.lease(BOB, "fence", NOW)
+        assert lease is not None
+        assert lease.message == message
+        store.consume(message.id, "transcript", NOW)
+
+
 def test_depth_counts_what_is_not_settled(store: SpoolStore) -> None:
     assert [store.enqueue(letter(), **LIMITS).depth for _ in range(3)] == [1, 2, 3]
     lease = store.lease(BOB, "fence", NOW)

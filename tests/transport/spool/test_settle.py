@@ -104,6 +104,24 @@ def test_head_that_must_wait_holds_back_the_others(store: SpoolStore) -> None:
     assert leased(store, now=NOW + 10).message == first
 
 
+def test_head_in_backoff_is_due_when_the_clock_was_set_back(store: SpoolStore) -> None:
+    (first,) = fill(store, 1)
+    leased(store)
+    store.release(first.id, Hold.BACKOFF, NOW, not_before=NOW + 10, attempted=True)
+    assert store.lease(BOB, "fence", NOW) is None
+    assert leased(store, now=NOW - 3600).message == first
+    store.release(first.id, Hold.BACKOFF, NOW - 3600, not_before=NOW - 3590, attempted=True)
+    assert leased(store, now=NOW - 3590).attempts == 2
+
+
+def test_head_put_back_without_a_pause_is_due_by_any_clock(store: SpoolStore) -> None:
+    (first,) = fill(store, 1)
+    leased(store)
+    store.release(first.id, Hold.BUSY, NOW, attempted=False)
+    assert store.next_due(BOB) == 0
+    assert leased(store, now=NOW - 3600).message == first
+
+
 @pytest.mark.parametrize("fence", [None, "fence"])
 def test_fence_of_the_holder_is_accepted(store: SpoolStore, fence: str | None) -> None:
     (message,) = fill(store, 1)

@@ -37,7 +37,7 @@ def threads() -> set[str]:
 
 def test_both_faces_of_the_spool_are_alike() -> None:
     def face(kind: type) -> dict[str, inspect.Signature]:
-        names = {"held", "transact", "read", "write", "close"}
+        names = {"held", "transact", "read", "write", "close", "post"}
         return {
             name: inspect.signature(value)
             for name, value in vars(kind).items()
@@ -162,6 +162,55 @@ async def test_callers_cancelled_at_any_moment_leave_whole_messages(spool: Spool
     stored = {message.id for message in messages if await spool.message(message.id)}
     assert accepted <= stored
     assert await spool.depth(BOB) == len(stored)
+
+
+async def test_who_posts_is_told_after_then_was(spool: Spool) -> None:
+    told: list[object] = []
+    accepted = await spool.post(letter(), **LIMITS, then=told.append)
+    assert told == [accepted]
+    with pytest.raises(SpoolCapped):
+        await spool.post(letter(), cap=0, hop_limit=20, then=told.append)
+    assert told == [accepted]
+
+
+async def test_what_is_posted_is_stored_and_told_though_its_caller_left(spool: Spool) -> None:
+    told = anyio.Event()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await spool.post(letter(), **LIMITS, then=lambda accepted: told.set())
+    assert scope.cancelled_caught
+    with anyio.fail_after(5):
+        await told.wait()
+    assert await spool.depth(BOB) == 1
+
+
+async def test_a_then_that_fails_fails_its_caller_alone(spool: Spool) -> None:
+    def fail(accepted: object) -> None:
+        raise OSError("no")
+
+    depths: list[int] = []
+
+    async def enqueue() -> None:
+        depths.append((await spool.enqueue(letter(), **LIMITS)).depth)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enqueue)
+            with pytest.raises(OSError, match="no"):
+                await spool.post(letter(), **LIMITS, then=fail)
+            tasks.start_soon(enqueue)
+    assert await spool.depth(BOB) == 3
+
+
+async def test_closing_finishes_what_was_posted_by_one_who_left(path: Path) -> None:
+    told: list[object] = []
+    async with Spool(path) as spool:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await spool.post(letter(), **LIMITS, then=told.append)
+    assert len(told) == 1
+    with SpoolStore(path) as store:
+        assert store.depth(BOB) == 1
 
 
 async def test_stopped_process_fails_callers_in_time_and_for_good(path: Path) -> None:

@@ -28,7 +28,7 @@ def test_queue_of_an_identity(store: SpoolStore) -> None:
     store.bury(second.id, "poison", NOW + 30)
     store.lease(BOB, "fence", NOW + 40)
     store.release(third.id, Hold.DRAFT, NOW + 40, attempted=False)
-    assert store.queue(BOB, NOW + 40) == QueueView(1, None, 40.0, NOW + 30, 1, "draft", NOW + 40)
+    assert store.queue(BOB, NOW + 40) == QueueView(1, None, 40.0, NOW + 30, 1, "draft", 0.0)
 
 
 def test_age_is_never_negative(store: SpoolStore) -> None:

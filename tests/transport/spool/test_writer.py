@@ -11,6 +11,7 @@ import pytest
 from tests.transport.spool.support import ALICE, BOB, LIMITS, NOW, check_counts, fill, letter
 from transport.message import Message
 from transport.spool import accept, settle
+from transport.spool.accept_many import WORTHWHILE
 from transport.spool.faults import SpoolFull
 from transport.spool.records import Accepted, MessageUnknown, SpoolCapped
 from transport.spool.store import SpoolStore
@@ -70,6 +71,33 @@ async def test_mistake_of_one_leaves_the_others(store: SpoolStore) -> None:
     outcomes = together(store, [post(letter()), post(broken), post(taken), post(letter())])
     assert [type(outcome) for outcome in outcomes] == [Accepted, Failed, Failed, Accepted]
     assert store.depth(BOB) == 3
+
+
+async def test_mistake_of_one_of_many_leaves_the_others(store: SpoolStore) -> None:
+    good = [letter(str(number)) for number in range(2 * WORTHWHILE)]
+    broken = replace(letter(), body="half \ud800 of a pair")
+    outcomes = together(store, [*map(post, good), post(broken), post(letter(), 0)])
+    assert outcomes[: len(good)] == [Accepted(message, False, number + 1) for number, message in enumerate(good)]
+    assert [type(outcome) for outcome in outcomes[len(good) :]] == [Failed, Failed]
+    assert store.depth(BOB) == len(good)
+
+
+async def test_refusals_of_many_do_not_split_the_batch(store: SpoolStore) -> None:
+    jobs = [post(letter(), WORTHWHILE) for _ in range(2 * WORTHWHILE)]
+    outcomes, transactions = counted(store, jobs)
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * WORTHWHILE + [Failed] * WORTHWHILE
+    assert transactions == 1
+
+
+async def test_what_stands_between_many_messages_sees_those_before(store: SpoolStore) -> None:
+    before, behind = ([letter(str(number)) for number in range(WORTHWHILE)] for _ in range(2))
+    jobs = [*map(post, before), job(settle.lease, BOB, "fence", NOW), *map(post, behind)]
+    outcomes, transactions = counted(store, jobs)
+    lease = outcomes[len(before)]
+    assert isinstance(lease, settle.Lease)
+    assert lease.message == before[0]
+    assert [one.depth for one in outcomes if isinstance(one, Accepted)] == [*range(1, 2 * WORTHWHILE + 1)]
+    assert transactions == 1
 
 
 async def test_refusal_after_writing_is_undone(store: SpoolStore) -> None:
