@@ -7,6 +7,7 @@ from lifecycle.deck import Deck, Progress
 from lifecycle.poke import Poke
 from lifecycle.session import Session
 from lifecycle.states import End
+from lifecycle.steady import SteadyWall
 from lifecycle.task_end import TaskEnd
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
@@ -15,6 +16,7 @@ from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 LOOK_SECONDS: Final = 0.1
+LOOK_SHARE: Final = 0.05
 ASK_SECONDS: Final = 1.0
 PERSON: Final = frozenset({Hold.ASKS, Hold.DRAFT, Hold.BUSY})
 
@@ -29,9 +31,11 @@ class Assignment:
     news: Poke
     has_sent: bool = True
     end: TaskEnd = field(init=False)
+    wall: SteadyWall = field(init=False)
 
     def __post_init__(self) -> None:
         self.end = TaskEnd(self.deck, self.session.identity)
+        self.wall = SteadyWall(self.deck.clock)
 
     async def run(self) -> None:
         """Work until the task is settled and its session closed; raises TmuxUnknown, TmuxRefused, LockHeld."""
@@ -89,6 +93,11 @@ class Assignment:
             return True
         return False
 
+    @property
+    def _look_seconds(self) -> float:
+        """A share of the quiet time: its end is seen soon enough, and a long task costs little."""
+        return min(max(self.deck.limits.ephemeral_quiet_seconds * LOOK_SHARE, LOOK_SECONDS), ASK_SECONDS)
+
     async def _watch(self) -> None:
         """Wait until the worker has replied and is quiet, says it is done, falls silent, takes too long, or dies."""
         deck, limits = self.deck, self.deck.limits
@@ -111,7 +120,7 @@ class Assignment:
                 return
             if await self._is_over(now - since):
                 return
-            await self.news.pause(LOOK_SECONDS)
+            await self.news.pause(self._look_seconds)
 
     async def _finish(self) -> None:
         is_done = self.end.says_done(self.lease)
@@ -121,12 +130,12 @@ class Assignment:
     async def _is_over(self, silent: float) -> bool:
         """Give up a worker that is silent, or at it for longer than is allowed."""
         limits = self.deck.limits
-        taken = self.deck.clock.wall() - self.session.woke_at
         if silent >= limits.ephemeral_silence_seconds:
             await self._give_up(f"the worker was silent for {limits.ephemeral_silence_seconds:g} s")
             return True
-        if 0 < limits.ephemeral_max_seconds <= taken:
-            await self._give_up(f"the worker took longer than {limits.ephemeral_max_seconds:g} s")
+        most = limits.ephemeral_max_seconds
+        if most > 0 and self.wall.is_older(self.session.woke_at, most):
+            await self._give_up(f"the worker took longer than {most:g} s")
             return True
         return False
 

@@ -10,6 +10,7 @@ from lifecycle.flags import Flag
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
+from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
@@ -35,9 +36,11 @@ class Drain:
     news: Poke = field(init=False)
     unknown_since: float | None = None
     is_unsettled: bool = True
+    wall: SteadyWall = field(init=False)
 
     def __post_init__(self) -> None:
         self.news = Poke(self.deck.clock)
+        self.wall = SteadyWall(self.deck.clock)
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
@@ -66,7 +69,8 @@ class Drain:
         due = await deck.spool.next_due(self.identity)
         if due is None:
             return False
-        if due > now:
+        # Due later than any backoff: the clock was set back, and the spool knows.
+        if now < due <= now + deck.limits.backoff_max_seconds:
             deck.board.update(self.identity, hold=Hold.BACKOFF)
             await self.news.pause(due - now)
             return True
@@ -160,7 +164,8 @@ class Drain:
                 if outcome.receipt is not None or not outcome.typed:
                     await self._outcome(session, lease, outcome)
                     return
-                tries += outcome.hold in (None, Hold.UNKNOWN)
+                # A look that pressed nothing because of what the screen shows is no attempt: it is waited for.
+                tries += outcome.hold is None or (outcome.hold is Hold.UNKNOWN and outcome.submits > 0)
                 if await self._is_hopeless(lease, outcome, tries):
                     return
                 await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
@@ -265,7 +270,8 @@ class Drain:
         await self._pause_for(Hold.UNKNOWN, why)
 
     def _is_old(self, lease: Lease) -> bool:
-        return self.deck.clock.wall() - lease.leased_at > self.deck.limits.message_ttl_seconds
+        """Tell whether it was leased too long ago; a machine that slept, or a clock set forth, makes nothing old."""
+        return self.wall.is_older(lease.leased_at, self.deck.limits.message_ttl_seconds)
 
     async def _recover(self) -> None:
         """Settle the lease that this or an earlier server left behind."""

@@ -11,6 +11,7 @@ from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.states import End, Mode
+from lifecycle.steady import SteadyWall
 from lifecycle.task_end import TaskEnd
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from transport.files import LockHeld
@@ -35,9 +36,11 @@ class EphemeralDrain:
     end: TaskEnd = field(init=False)
     work: Assignment | None = None
     stuck_since: float | None = None
+    wall: SteadyWall = field(init=False)
 
     def __post_init__(self) -> None:
         self.news = Poke(self.deck.clock)
+        self.wall = SteadyWall(self.deck.clock)
         self.end = TaskEnd(self.deck, self.identity)
 
     def poke(self) -> None:
@@ -119,7 +122,8 @@ class EphemeralDrain:
         if live is not None and live.task is None:
             await self._hold(Hold.BUSY, "its session is in use; it takes tasks when that is closed", HOLD_SECONDS)
         else:
-            await self._hold(Hold.BACKOFF, None, max(due - deck.clock.wall(), LOOK_SECONDS))
+            wait = min(due - deck.clock.wall(), deck.limits.backoff_max_seconds)
+            await self._hold(Hold.BACKOFF, None, max(wait, LOOK_SECONDS))
         return True
 
     async def _hold(self, hold: Hold, detail: str | None, seconds: float) -> None:
@@ -140,7 +144,7 @@ class EphemeralDrain:
         if await self.end.is_answered(lease):
             await self.end.finish(lease, "reply, after its session was closed")
             return None
-        if live is not None and deck.clock.wall() - live.woke_at > deck.limits.boot_seconds:
+        if live is not None and self.wall.is_older(live.woke_at, deck.limits.boot_seconds):
             reason = f"the worker was not ready in {deck.limits.boot_seconds:g} s"
             await self.end.give_up(live, lease, reason)
             return None

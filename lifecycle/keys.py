@@ -13,9 +13,9 @@ from lifecycle.terminals import Terminals
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.gate import Gate, Target, check_alive, gate
-from transport.screen import Reading, Shown, compare, read_screen
+from transport.screen import Reading, Screen, Shown, compare, read_screen
 from transport.tmux.control import TmuxGone
-from transport.tmux.pane import PaneInMode
+from transport.tmux.pane import PaneChanged, PaneInMode, Stance, stance_of
 from transport.vocabulary import Hold, ScreenState
 
 TURN_SECONDS: Final = 30.0
@@ -77,11 +77,14 @@ class Keys:
         if not keys:
             raise NoKeys(_missing(runtime.name, "interrupt_keys", "interrupted"))
         async with self._turn(target, name):
-            _check_busy(await gate(target, self.clock), name)
+            passed = await gate(target, self.clock)
+            _check_busy(passed, name)
             try:
-                await target.pane.press(*keys)
+                await target.pane.press(*keys, stance=Stance(people=passed.screen.people))
             except PaneInMode as error:
                 raise HeldBack(f"{name} is in copy mode; nothing was pressed") from error
+            except PaneChanged as error:
+                raise HeldBack(_typing(name)) from error
             reading = await self._steady(target, INTERRUPT_SECONDS, SETTLED)
         if reading.state is ScreenState.BUSY:
             raise KeysUnanswered(
@@ -108,11 +111,16 @@ class Keys:
                 raise HeldBack(f"{_held(name, passed)}; nothing was typed")
             try:
                 if not is_typed:
-                    await target.pane.paste(text)
+                    await target.pane.paste(text, stance=stance_of(passed.screen, passed.screen.people))
                     await self._until_shown(target, text, name)
-                await self._submit(target, text, name)
+                await self._submit(target, text, passed.screen.people, name)
             except PaneInMode as error:
                 raise HeldBack(f"{name} is in copy mode; look at it: peerwake attach {name}") from error
+            except PaneChanged as error:
+                who = "somebody types" if error.is_person else "something is being drawn"
+                raise HeldBack(
+                    f"{who} in the terminal of {name}; Enter was not pressed, look at it: peerwake attach {name}"
+                ) from error
             reading = await self._steady(target, INTERRUPT_SECONDS)
         return self._pressed("compact", session, reading)
 
@@ -140,13 +148,17 @@ class Keys:
             lock.release()
 
     async def _look(self, target: Target) -> Reading:
+        _, reading = await self._seen(target)
+        return reading
+
+    async def _seen(self, target: Target) -> tuple[Screen, Reading]:
         """Read the screen; a client that says itself that it is busy is busy."""
         screen = await target.pane.capture()
         check_alive(target.pane, screen)
         reading = read_screen(screen, target.rules)
         said = None if target.status is None else await target.status()
         is_busy = said is ScreenState.BUSY and reading.state is ScreenState.READY
-        return replace(reading, state=ScreenState.BUSY) if is_busy else reading
+        return screen, replace(reading, state=ScreenState.BUSY) if is_busy else reading
 
     async def _steady(
         self, target: Target, seconds: float, wanted: tuple[ScreenState, ...] = tuple(ScreenState)
@@ -178,10 +190,13 @@ class Keys:
                 )
             await self.clock.sleep(POLL_SECONDS)
 
-    async def _submit(self, target: Target, text: str, name: str) -> None:
-        """Press the submit keys until the composer lets go of `text`."""
+    async def _submit(self, target: Target, text: str, people: str | None, name: str) -> None:
+        """Press the submit keys until the composer lets go of `text`; not once a person has pressed a key."""
         for patience in SUBMIT_SECONDS:
-            await target.pane.press(*target.submit_keys)
+            screen, reading = await self._seen(target)
+            if compare(reading, text, target.rules) is not Shown.OURS:
+                return
+            await target.pane.press(*target.submit_keys, stance=stance_of(screen, people))
             until = self.clock.monotonic() + patience
             while self.clock.monotonic() < until:
                 if compare(await self._look(target), text, target.rules) is not Shown.OURS:
@@ -196,7 +211,11 @@ def _check_busy(passed: Gate, name: str) -> None:
     if reading.state is not ScreenState.BUSY:
         raise NotBusy(f"{name} is not busy, its screen is {reading.state}; nothing was pressed{_hint(reading, name)}")
     if reading.input_text or not passed.quiet:
-        raise HeldBack(f"{Hold.DRAFT}: somebody types into the terminal of {name}; nothing was pressed")
+        raise HeldBack(_typing(name))
+
+
+def _typing(name: str) -> str:
+    return f"{Hold.DRAFT}: somebody types into the terminal of {name}; nothing was pressed"
 
 
 def _is_typed(passed: Gate, text: str, target: Target) -> bool:

@@ -31,6 +31,11 @@ class SteadyWall:
             self.jumped_at = self.clock.wall()
             self.jumped_by += forward
 
+    def is_older(self, at: float, age: float) -> bool:
+        """Tell whether what began at wall time `at` lasts longer than `age` seconds, jumps forward until now aside."""
+        self.look()
+        return self.now(age) - at > age
+
     def now(self, age: float) -> float:
         """Return the wall time to measure with whether something is older than `age` seconds.
 

@@ -61,7 +61,7 @@ def parse(line: bytes) -> tuple[str, Receipt] | None:
     return (opening.split('id="')[1].split('"')[0], evidence) if 'id="' in opening else None
 
 
-async def until(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 8.0) -> Any:
+async def until(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 30.0) -> Any:
     """Poll until the condition holds and return what it says."""
     with anyio.fail_after(seconds):
         while True:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import signal
 import sys
 import termios
 import time
@@ -122,6 +123,10 @@ class Tui:
         if self.dialog_on == "submit":
             self.dialog = "Do you want to proceed?"
 
+    def ask(self) -> None:
+        self.dialog = "Do you want to proceed?"
+        self.draw()
+
     def paste(self, text: str) -> None:
         self.log(paste=text)
         if self.dialog_on == "paste":
@@ -147,6 +152,7 @@ class Tui:
     def run(self) -> None:
         fd = sys.stdin.fileno()
         tty.setraw(fd, termios.TCSANOW)
+        signal.signal(signal.SIGUSR1, lambda *_: self.ask())
         os.write(1, b"\x1b[?2004h")
         data = b""
         was_busy = self.is_busy

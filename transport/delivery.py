@@ -8,38 +8,17 @@ from typing import Final
 from transport.clock import Clock
 from transport.errors import InvalidInput
 from transport.gate import Gate, Target, check_alive, gate, hold_of_state
-from transport.receipt import Transcript
-from transport.screen import Reading, Shown, compare, read_screen
-from transport.tmux.pane import PaneInMode
+from transport.pace import PACE, Pace, await_receipt, nap
+from transport.screen import Reading, Screen, Shown, compare, read_screen
+from transport.tmux.pane import PaneChanged, PaneInMode, Stance, stance_of
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 __all__ = ["Gate", "HandOver", "Pace", "Target", "await_receipt", "deliver", "gate", "hand_over", "resume_hand_over"]
 
 OnStage = Callable[[Stage], Awaitable[None]]
 
-FASTEST: Final = 0.002
+LOOKS: Final = 20
 INPUT_STATES: Final = (ScreenState.READY, ScreenState.DRAFT, ScreenState.BUSY)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long each step may take, in seconds, and how often the submit keys are pressed at most.
-
-    `settle_seconds` is the wait before they are pressed a second time; it doubles before each further
-    one. `consumed_seconds` is granted after `injected` for the transcript to say `consumed`,
-    `grace_seconds` to an earlier attempt to leave a trace.
-    """
-
-    paste_seconds: float = 8.0
-    settle_seconds: float = 0.8
-    submits: int = 4
-    receipt_seconds: float = 15.0
-    consumed_seconds: float = 0.25
-    grace_seconds: float = 3.0
-    slowest_poll: float = 0.05
-
-
-PACE: Final = Pace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +93,6 @@ def _typeable(text: str) -> str:
     return lines
 
 
-async def await_receipt(
-    transcript: Transcript,
-    message_id: str,
-    *,
-    seconds: float,
-    clock: Clock,
-    wanted: Receipt = Receipt.CONSUMED,
-    pace: Pace = PACE,
-) -> Receipt | None:
-    """Poll until the evidence is `wanted` or stronger, at most `seconds`; returns the strongest seen."""
-    started = clock.monotonic()
-    while True:
-        found = await transcript.find(message_id)
-        if found is Receipt.CONSUMED or (found is not None and found is wanted):
-            return found
-        if clock.monotonic() >= started + seconds:
-            return found
-        await _nap(clock, started, pace)
-
-
-async def _nap(clock: Clock, started: float, pace: Pace) -> None:
-    """Sleep a tenth of what was waited already: what comes soon is seen soon, what takes long costs little."""
-    waited = clock.monotonic() - started
-    await clock.sleep(min(max(waited / 10, FASTEST), pace.slowest_poll))
-
-
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """One message, one pane, one attempt."""
@@ -155,22 +108,39 @@ class _Attempt:
         passed = await gate(self.target, self.clock)
         if passed.quiet and self._stands(passed.reading) is Shown.OURS:
             await self.on_stage(Stage.PASTING)
-            return await self._submit("our text already stood in the composer", passed.reading)
+            return await self._submit("our text already stood in the composer", passed)
         if passed.hold is not None:
             return _held(passed, "nothing typed")
         await self.target.transcript.mark(self.message_id)
         await self.on_stage(Stage.PASTING)
         # The last look, as late as possible: a dialog may have come up meanwhile.
-        passed = await gate(self.target, self.clock)
-        try:
-            if passed.hold is None:
-                await self.target.pane.paste(self.text)
-        except PaneInMode:
-            passed = replace(passed, hold=Hold.UNKNOWN)
+        passed = await self._paste()
         if passed.hold is not None:
             await self.on_stage(Stage.HELD)
             return _held(passed, "the screen changed before the paste, nothing typed")
-        return await self._verify() if self.target.has_composer else await self._submit_unseen(passed.reading)
+        return await self._verify(passed) if self.target.has_composer else await self._submit_unseen(passed)
+
+    async def _paste(self) -> Gate:
+        """Paste into the very screen that passed the gate; a client that draws all the time is busy."""
+        started = self.clock.monotonic()
+        for _ in range(LOOKS):
+            passed, is_still = await self._try_paste()
+            if is_still:
+                return passed
+            await nap(self.clock, started, self.pace)
+        return replace(passed, hold=Hold.BUSY)
+
+    async def _try_paste(self) -> tuple[Gate, bool]:
+        """Return the gate, holding when nothing was pasted, and whether the cursor stayed where it was."""
+        passed = await gate(self.target, self.clock)
+        try:
+            if passed.hold is None:
+                await self.target.pane.paste(self.text, stance=stance_of(passed.screen, passed.screen.people))
+        except PaneInMode:
+            passed = replace(passed, hold=Hold.UNKNOWN)
+        except PaneChanged as changed:
+            return replace(passed, hold=Hold.DRAFT), changed.is_person
+        return passed, True
 
     async def look_back(self) -> HandOver:
         """Look for the trace of an earlier attempt: transcript, composer, and both again after a grace."""
@@ -181,7 +151,7 @@ class _Attempt:
                 return await self._settled(found, passed.reading.excerpt, "found", 0)
             # A client's queue can be emptied into its composer: then it has not got the message any more.
             if passed.quiet and self._stands(passed.reading, counted=True) in (Shown.OURS, Shown.COLLAPSED):
-                return await self._submit("our text stood in the composer", passed.reading)
+                return await self._submit("our text stood in the composer", passed)
             if found is not None:
                 return await self._settled(found, passed.reading.excerpt, "found", 0)
             if passed.hold is not None or passed.reading.state is not ScreenState.READY:
@@ -197,24 +167,27 @@ class _Attempt:
             return Shown.NONE
         return compare(reading, self.text, self.target.rules, counted=counted)
 
-    async def _verify(self) -> HandOver:
+    async def _verify(self, passed: Gate) -> HandOver:
         """Wait until the composer shows our text and nothing else, then submit it; else press nothing."""
         started = self.clock.monotonic()
         while True:
             reading = await self._read()
             shown = self._stands(reading)
             if shown in (Shown.OURS, Shown.COLLAPSED):
-                return await self._submit("pasted", reading)
+                return await self._submit("pasted", replace(passed, reading=reading))
             if self.clock.monotonic() >= started + self.pace.paste_seconds:
                 return await self._unverified(reading, shown)
-            await _nap(self.clock, started, self.pace)
+            await nap(self.clock, started, self.pace)
 
-    async def _submit_unseen(self, reading: Reading) -> HandOver:
+    async def _submit_unseen(self, passed: Gate) -> HandOver:
         """The program has read what was typed already: end the line, once."""
+        reading = passed.reading
         try:
-            await self.target.pane.press(*self.target.submit_keys)
+            await self.target.pane.press(*self.target.submit_keys, stance=Stance(people=passed.screen.people))
         except PaneInMode:
             return HandOver(None, Hold.UNKNOWN, True, "typed, but copy mode was entered before Enter", reading.excerpt)
+        except PaneChanged:
+            return _touched("typed", reading, 0)
         found = await self._receipt_within(self.pace.receipt_seconds)
         if found is not None:
             return await self._settled(found, reading.excerpt, "typed", 1)
@@ -229,21 +202,32 @@ class _Attempt:
         evidence = f"pasted, but the screen is {reading.state} and the composer holds {shown}; Enter was not pressed"
         return HandOver(None, hold, True, evidence, reading.excerpt)
 
-    async def _submit(self, how: str, verified: Reading) -> HandOver:
-        """Press the submit keys until the composer lets go of our text or the transcript has it."""
-        settle, presses = self.pace.settle_seconds, 0
-        reading = await self._read()
-        while presses < self.pace.submits and self._is_still(verified, reading):
+    async def _submit(self, how: str, passed: Gate) -> HandOver:
+        """Press the submit keys until the composer lets go of our text or the transcript has it.
+
+        Once a person has pressed a key since the pane `passed` as quiet, nothing more is pressed.
+        """
+        verified = passed.reading
+        settle, presses, moves = self.pace.settle_seconds, 0, 0
+        screen, reading = await self._look()
+        while presses < self.pace.submits and moves < LOOKS and self._is_still(verified, reading):
             try:
-                await self.target.pane.press(*self.target.submit_keys)
+                stance = stance_of(screen, passed.screen.people)
+                await self.target.pane.press(*self.target.submit_keys, stance=stance)
             except PaneInMode:
                 break
+            except PaneChanged as changed:
+                if changed.is_person:
+                    return _touched(how, reading, presses)
+                moves += 1
+                screen, reading = await self._look()
+                continue
             presses += 1
             found = await self._receipt_within(settle)
             if found is not None:
                 return await self._settled(found, reading.excerpt, how, presses)
             settle *= 2
-            reading = await self._read()
+            screen, reading = await self._look()
         return await self._await_late(how, presses, verified)
 
     def _is_still(self, verified: Reading, reading: Reading) -> bool:
@@ -289,9 +273,18 @@ class _Attempt:
         return HandOver(found, None, True, f"{how}, {found} according to the transcript", excerpt, presses)
 
     async def _read(self) -> Reading:
+        _, reading = await self._look()
+        return reading
+
+    async def _look(self) -> tuple[Screen, Reading]:
         screen = await self.target.pane.capture()
         check_alive(self.target.pane, screen)
-        return read_screen(screen, self.target.rules)
+        return screen, read_screen(screen, self.target.rules)
+
+
+def _touched(how: str, reading: Reading, presses: int) -> HandOver:
+    evidence = f"{how}, but a person pressed a key before Enter was"
+    return HandOver(None, Hold.DRAFT, True, evidence, reading.excerpt, presses)
 
 
 def _held(passed: Gate, evidence: str) -> HandOver:

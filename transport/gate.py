@@ -8,7 +8,7 @@ from transport.clock import Clock
 from transport.receipt import Transcript
 from transport.screen import Reading, Screen, ScreenRules, read_screen
 from transport.tmux.control import TmuxGone
-from transport.tmux.pane import Pane
+from transport.tmux.pane import Look, Pane
 from transport.vocabulary import Hold, ScreenState
 
 Status = Callable[[], Awaitable[ScreenState | None]]
@@ -47,24 +47,30 @@ class Gate:
 
 
 async def gate(target: Target, clock: Clock) -> Gate:
-    """Say whether a message may be typed now; leaves copy mode first.
+    """Say whether a message may be typed now; leaves copy mode first, unless somebody is using it.
 
     Raises TmuxUnknown, TmuxGone (also for a pane whose process ended), LockHeld.
     """
     said = None if target.status is None else await target.status()
     look = await target.pane.look()
     for _ in range(3):
-        if not look.screen.in_mode:
+        if not look.screen.in_mode or not _is_quiet(look, target, clock):
             break
         await target.pane.leave_mode()
         look = await target.pane.look()
     check_alive(target.pane, look.screen)
     reading = read_screen(look.screen, target.rules)
-    quiet = look.human_at is None or clock.wall() - look.human_at >= target.human_quiet_seconds
+    quiet = _is_quiet(look, target, clock)
+    if look.screen.in_mode and not quiet:
+        return Gate(Hold.DRAFT, reading, look.screen, quiet)
     if look.screen.in_mode or (look.screen.bracketed is False and target.has_composer):
         return Gate(Hold.UNKNOWN, reading, look.screen, quiet)
     hold = _hold(_overruled(reading.state, said), reading, target, quiet)
     return Gate(hold, reading, look.screen, quiet)
+
+
+def _is_quiet(look: Look, target: Target, clock: Clock) -> bool:
+    return look.human_at is None or clock.wall() - look.human_at >= target.human_quiet_seconds
 
 
 def check_alive(pane: Pane, screen: Screen) -> None:

@@ -47,7 +47,8 @@ class Screen:
     """One capture of a pane: the visible lines without trailing ordinary spaces (no-break spaces stay).
 
     `solid` is `lines` with faint characters (ghost text) blanked; empty when the capture had no
-    styles. `bracketed` says whether the client asked for bracketed paste, None before tmux 3.7.
+    styles. `bracketed` says whether the client asked for bracketed paste, None before tmux 3.7. `people`
+    changes when a person attaches or presses a key, None where that is not known.
     """
 
     lines: tuple[str, ...]
@@ -61,6 +62,7 @@ class Screen:
     alternate: bool = False
     solid: tuple[str, ...] = ()
     bracketed: bool | None = None
+    people: str | None = None
 
 
 def screen_of(

@@ -8,7 +8,9 @@ from typing import Any
 import anyio
 import pytest
 
+from lifecycle.decide import Action, Activity, Presence, Seen
 from lifecycle.flags import Flag
+from lifecycle.observe import Observation
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.session import Session
 from lifecycle.states import End, Mode, SendStatus
@@ -126,6 +128,19 @@ async def test_a_message_that_comes_while_an_idle_session_is_closed_is_neither_l
             assert record is not None and record.attempts == 0
         assert shop.prompts() == [f"message {number}" for number in range(12)]
         assert "why=idle" in shop.log() and deaths(shop) == 0 and shop.log("exits") == ""
+
+
+async def test_what_has_begun_since_it_was_found_idle_is_not_cut_off(root: Root) -> None:
+    async with workshop(root, idle_seconds=0.01) as shop:
+        shop.peer(script=[{"match": "work", "busy_seconds": 60}])
+        async with shop.supervised():
+            assert (await shop.send(body="work", wait=20)).status is SendStatus.DELIVERED
+            session = shop.record(ALICE)
+            await until(lambda: not shop.supervisor.acts.draining)
+            found_idle = Observation(ALICE, Seen(Presence.ALIVE, activity=Activity.IDLE, quiet_since=0.0), session)
+            await shop.supervisor.acts.act(Action.REAP, found_idle)
+            assert session.is_alive()
+            assert "ev=close" not in shop.log()
 
 
 async def test_a_session_that_this_server_is_starting_is_not_taken_over_from_itself(root: Root) -> None:

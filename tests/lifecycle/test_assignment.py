@@ -172,3 +172,24 @@ async def test_a_worker_that_replied_and_is_busy_for_ever_is_closed_at_the_bound
             await shift.reply()
             await shift.ends(message, MessageState.CONSUMED, limit=100)
         assert stage.actor.typed == [message.id]
+
+
+async def test_a_long_task_is_looked_at_as_seldom_as_its_quiet_time_allows(root: Root) -> None:
+    async with worker_scene(root, ephemeral_quiet_seconds=20, ephemeral_silence_seconds=600) as stage:
+        message = await stage.send(to=WORKER)
+        looked, look = 0, stage.actor.look
+
+        async def counted(session: Session) -> tuple[ScreenState, tuple[str, ...]]:
+            nonlocal looked
+            looked += 1
+            return await look(session)
+
+        stage.actor.look = counted  # type: ignore[method-assign]
+        async with Shift(stage) as shift:
+            await shift.has(message)
+            before = looked
+            for _ in range(600):
+                await stage.clock.advance(0.1)
+            assert looked - before <= 70
+            assert await shift.done()
+            await shift.ends(message, MessageState.CONSUMED, limit=1, step=0.1)

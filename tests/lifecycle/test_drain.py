@@ -333,12 +333,24 @@ async def test_a_transcript_that_cannot_be_read_keeps_the_lease_until_the_messag
     assert stage.actor.typed == []
 
 
-async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene) -> None:
-    asks = HandOver(None, Hold.ASKS, True, "a dialog came up", "Proceed?")
-    stage.actor.plays = [asks] * 20 + [TAKEN]
+@pytest.mark.parametrize("hold", [Hold.ASKS, Hold.UNKNOWN])
+async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene, hold: Hold) -> None:
+    held = HandOver(None, hold, True, "something else came up", "Proceed?")
+    stage.actor.plays = [held] * 20 + [TAKEN]
     message = await stage.send()
     await drained(stage, message)
     assert (await stage.record(message)).attempts == 0
+
+
+async def test_a_screen_that_stays_unknown_over_typed_text_ends_with_the_time_to_live(stage: Scene) -> None:
+    stage.actor.plays = [HandOver(None, Hold.UNKNOWN, True, "something else came up", "?")] * 10_000
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BLOCKED, limit=300)
+        assert await stage.is_in(message, MessageState.LEASED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD), step=5, limit=300)
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_session_that_is_being_closed_gets_nothing(stage: Scene) -> None:
@@ -394,3 +406,33 @@ async def test_what_a_busy_client_keeps_in_its_queue_has_a_time_to_live(root: Ro
             await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD))
             tasks.cancel_scope.cancel()
         assert "for longer than its time to live" in str((await stage.record(message)).reason)
+
+
+@pytest.mark.parametrize("hours", [-1.0, -100.0, 1.0, 20.0])
+async def test_a_clock_that_jumps_does_not_stretch_a_backoff(stage: Scene, hours: float) -> None:
+    stage.starter.plays = [WakeFailed("no client")]
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BACKOFF, limit=60)
+        tasks.cancel_scope.cancel()
+    stage.clock.epoch += hours * 3600
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED), limit=60)
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_the_client_holds_does_not_grow_old_by_a_jump(stage: Scene) -> None:
+    """A machine that slept for two days, or a clock set forth; what really lasts too long is given up as before."""
+    stage.actor.plays = [INJECTED]
+    stage.actor.state = ScreenState.BUSY
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BUSY)
+        stage.clock.epoch += 48 * 3600
+        await stage.clock.advance(20)
+        assert await stage.is_in(message, MessageState.LEASED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD), limit=100)
+        tasks.cancel_scope.cancel()

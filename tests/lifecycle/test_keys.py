@@ -15,6 +15,7 @@ from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
 from transport.tmux.control import TmuxGone
+from transport.tmux.pane import Pane
 from transport.vocabulary import ScreenState
 
 pytestmark = pytest.mark.live
@@ -194,6 +195,24 @@ async def test_compact_never_joins_a_draft(shop: Workshop) -> None:
     state, lines = await shop.deck.terminals.look(session)
     assert state is ScreenState.DRAFT
     assert any(line.endswith("mine") for line in lines)
+
+
+async def test_a_key_between_the_last_look_and_enter_keeps_the_command_from_being_submitted(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    original = Pane.press
+
+    async def late(pane: Pane, *names: str, **options: Any) -> None:
+        shop.tmux(ALICE, "send-keys", "-t", session.pane_id, "x")
+        await until(lambda: _composer(shop, session, "/compactx"))
+        await original(pane, *names, **options)
+
+    monkeypatch.setattr(Pane, "press", late)
+    with pytest.raises(HeldBack, match="Enter was not pressed"):
+        await keys(shop).compact(session)
+    assert await _composer(shop, session, "/compactx")
+    assert records(shop, "compacted") == []
 
 
 async def test_a_session_that_is_gone_is_no_answer(shop: Workshop) -> None:

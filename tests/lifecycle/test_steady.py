@@ -47,6 +47,16 @@ def test_a_jump_back_makes_nothing_older() -> None:
     assert steady.now(DAY) == clock.wall()
 
 
+def test_what_is_older_is_so_by_its_own_age_and_by_no_jump() -> None:
+    clock = FakeClock()
+    steady = SteadyWall(clock)
+    began = clock.wall()
+    clock.epoch += 10 * DAY
+    assert not steady.is_older(began, 60)
+    clock.now += 61
+    assert steady.is_older(began, 60)
+
+
 @given(st.lists(st.tuples(st.floats(1, 600), st.floats(-40 * DAY, 40 * DAY)), max_size=12), st.floats(60, 3 * DAY))
 def test_nothing_is_older_than_it_has_been_there(steps: list[tuple[float, float]], age: float) -> None:
     """Whenever something was written down, it is not older than `age` before `age` has passed."""

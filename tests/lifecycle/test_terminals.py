@@ -1,6 +1,7 @@
 """The open terminals: opened on demand, closed when unused, and never in the way of an end."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from lifecycle.states import End, Mode
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
-from transport.process import ProcessId
+from transport.process import ProcessId, terminate
 from transport.tmux.control import TmuxGone
 from transport.vocabulary import Hold, ScreenState
 
@@ -106,16 +107,28 @@ async def test_a_close_is_no_death_and_leaves_nothing_open(shop: Workshop) -> No
 
 
 @pytest.mark.live
-async def test_a_close_that_is_cut_off_is_written_down_before_anything_dies(shop: Workshop) -> None:
+async def test_a_close_is_written_down_before_anything_dies_and_may_be_cut_off(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
     terminals = shop.deck.terminals
     with anyio.CancelScope() as scope:
         scope.cancel()
         await terminals.close(session, End.STOPPED)
-    for _ in range(2):
-        await terminals.close(session, End.STOPPED)
+    assert session.tmux is not None
+    terminate(session.tmux, signal.SIGSTOP)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(terminals.close, session, End.STOPPED)
+        intent = await until(lambda: _closing(shop), 15)
+        assert intent.end is End.STOPPED
+        assert session.is_alive()
+        terminate(session.tmux, signal.SIGCONT)
+    await terminals.close(session, End.STOPPED)
     assert not session.is_alive()
     assert shop.deck.sessions.identities() == []
+
+
+def _closing(shop: Workshop) -> Session | None:
+    found = shop.deck.sessions.load(ALICE)
+    return found if found is not None and found.is_closing else None
 
 
 @pytest.mark.live

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 
 from lifecycle.upkeep import Upkeep, remove_bodies
@@ -138,3 +139,17 @@ def test_only_regular_files_of_ours_are_removed(tmp_path: Path) -> None:
     plain.write_text("")
     assert remove_bodies([link, directory, plain, tmp_path / "missing", target / "below"]) == 1
     assert target.exists() and link.is_symlink() and directory.is_dir() and not plain.exists()
+
+
+async def test_what_killed_processes_left_half_written_goes(stage: Stage, upkeep: Upkeep) -> None:
+    died = await anyio.run_process(["sh", "-c", "echo $$"])
+    pid = int(died.stdout)
+    inbox = stage.root.peers / "alice" / ".peerwake" / "inbox"
+    inbox.mkdir(parents=True)
+    places = (stage.root.home, stage.root.state, stage.root.run, inbox, inbox.parent)
+    left = [place / f".it.{pid}.0123abcd.tmp" for place in places]
+    for path in left:
+        path.touch()
+    await upkeep.run()
+    assert [path for path in left if path.exists()] == []
+    assert "leftovers removed=5" in stage.log("lifecycle")

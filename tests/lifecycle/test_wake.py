@@ -78,6 +78,25 @@ async def test_a_lock_held_elsewhere_is_reported_and_a_dead_holder_frees_it(shop
             pass
 
 
+async def test_a_stop_while_a_wake_waits_for_its_lock_starts_nothing(shop: Workshop) -> None:
+    refused: list[str] = []
+
+    async def wake() -> None:
+        try:
+            await shop.deck.waker.wake(ALICE)
+        except PeerStopped as error:
+            refused.append(error.code)
+
+    async with anyio.create_task_group() as tasks:
+        with FileLock(shop.root.flag(ALICE, "wake.lock")):
+            tasks.start_soon(wake)
+            # The slot is taken just before the lock is waited for.
+            await until(lambda: shop.deck.waker.at_once.borrowed_tokens)
+            shop.deck.flags.set(ALICE, Flag.STOPPED)
+    assert refused == ["stopped"]
+    assert "ev=wake" not in shop.log()
+
+
 @contextmanager
 def holding(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that holds the lock."""

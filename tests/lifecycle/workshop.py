@@ -30,7 +30,7 @@ from transport.vocabulary import WakePolicy
 QUICK: Mapping[str, Any] = {"backoff_seconds": 0.05, "blocked_seconds": 1.0, "human_quiet_seconds": 0.0}
 
 
-async def until(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 20.0) -> Any:
+async def until(condition: Callable[[], Any] | Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     """Poll until the condition holds and return what it says."""
     with anyio.fail_after(seconds):
         while True:

@@ -91,9 +91,20 @@ async def test_nothing_is_typed_into_a_dialog() -> None:
         assert term.events() == []
 
 
-async def test_an_unknown_dialog_holds_too() -> None:
-    async with terminal(DIALOG="Something nobody saw before", ready=False) as term:
-        await until(lambda: term.is_in(ScreenState.ASKS))
+async def test_nothing_is_typed_into_a_screen_that_nobody_knows() -> None:
+    program = r"printf '\033[?2004hsomething nobody saw before'; exec cat"
+    async with terminal(argv=("/bin/sh", "-c", program), ready=False) as term:
+        await until(lambda: _shows(term, "something nobody saw before"))
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, False)
+        assert term.stages == []
+        assert await _shows(term, "something nobody saw before")
+
+
+async def _shows(term: Terminal, text: str) -> bool:
+    """Tell whether a screen has this line and no other."""
+    lines = (await term.pane.capture()).lines
+    return [line for line in lines if line.strip()] == [text]
 
 
 async def test_enter_is_not_pressed_when_a_dialog_swallowed_the_paste() -> None:
@@ -116,7 +127,9 @@ async def test_a_draft_between_gate_and_paste_is_seen() -> None:
         outcome = await term.hand_over(envelope("x"))
         assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, False)
         assert term.stages == [Stage.PASTING, Stage.HELD]
-        assert (term.keys, term.pastes) == (["x"], [])
+        await term.pane.press("z")
+        await until(lambda: "z" in term.keys)
+        assert (term.keys, term.pastes) == (["x", "z"], [])
 
 
 async def test_a_key_that_slips_in_before_the_paste_is_never_submitted() -> None:
@@ -295,6 +308,22 @@ async def test_what_never_arrived_is_handed_over_anew() -> None:
         assert outcome.receipt is Receipt.CONSUMED
         assert term.stages == [Stage.HELD, Stage.PASTING]
         assert term.said() == [envelope("x")]
+
+
+async def test_what_was_taken_already_is_not_typed_again() -> None:
+    async with terminal() as term:
+        await term.hand_over(envelope("x"))
+        outcome = await term.deliver(envelope("x"), Stage.PASTING)
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 0)
+        assert (len(term.pastes), term.said()) == (1, [envelope("x")])
+
+
+async def test_what_stood_in_the_transcript_before_is_no_receipt() -> None:
+    async with terminal(SILENT="1") as term:
+        record = json.dumps({"type": "user", "text": envelope("a guess")})
+        term.transcript.path.write_text(record + "\n")
+        outcome = await term.hand_over(envelope("x"))
+        assert (outcome.receipt, outcome.typed, outcome.submits) == (None, True, 1)
 
 
 async def test_a_dead_pane_is_gone() -> None:

@@ -134,6 +134,15 @@ def test_a_long_body_lies_in_a_file(tmp_path: Path) -> None:
     assert f"line {PREVIEW_LINES}\n" not in envelope.body
 
 
+def test_a_body_is_put_behind_no_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "bodies").symlink_to(tmp_path / "elsewhere")
+    for directory in (tmp_path / "bodies", tmp_path / "bodies" / "inbox"):
+        with pytest.raises(OSError, match="symbolic link"):
+            place_body(message("x" * (INLINE_BYTES + 1)), directory)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_short_body_needs_no_file(tmp_path: Path) -> None:
     assert place_body(message("x" * INLINE_BYTES), tmp_path) is None
     assert place_body(message("é" * (INLINE_BYTES // 2)), tmp_path) is None

@@ -109,5 +109,5 @@ async def test_several_messages_are_remembered(tail: TranscriptTail) -> None:
 
 async def test_an_unreadable_file_is_an_error(tail: TranscriptTail) -> None:
     tail.path.mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="not a regular file"):
         await tail.find("m_1")

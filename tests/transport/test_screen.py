@@ -204,6 +204,14 @@ def test_compare_collapsed() -> None:
     assert shown("[Pasted text +3 lines] and") is Shown.OTHER
 
 
+def test_blank_space_is_nobodys_text_and_a_runtime_may_collapse_nothing() -> None:
+    assert shown(" \n ") is Shown.OTHER
+    plain = RULES.model_copy(update={"collapsed": None})
+    reading = Reading(ScreenState.DRAFT, "[Pasted text +3 lines]", "")
+    assert compare(reading, TEXT, plain) is Shown.OTHER
+    assert compare(reading, reading.input_text or "", plain) is Shown.OURS
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_draft_next_to_ours_is_never_ours(before: str, after: str) -> None:
     if before.strip():

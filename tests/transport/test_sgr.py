@@ -9,3 +9,8 @@ def test_styles() -> None:
     )
     assert lines == ("abcde", "f", " g hij")
     assert solid == ("abc e", "", "   hij")
+
+
+def test_reverse_ends_where_it_is_told_to() -> None:
+    lines, solid = split_faint("\x1b[7;2ma\x1b[27mb\x1b[22;7mc\x1b[27md\x1b[2me")
+    assert (lines, solid) == (("abcde",), ("  cd",))

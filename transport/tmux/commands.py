@@ -1,7 +1,7 @@
 """The only place that writes tmux arguments: argument lists, control-mode lines, formats and the exit hook."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +10,12 @@ STAMP_OPTION: Final = "@peerwake-stamp"
 EXIT_OPTION: Final = "@peerwake-exit"
 LOG_OPTION: Final = "@peerwake-log"
 STARTED_FORMAT: Final = "#{pid} #{pane_id} #{pane_pid}"
+CURSOR_FORMAT: Final = "#{cursor_x}.#{cursor_y}"
+PEOPLE_FORMAT: Final = "#{S:#{session_activity}.}"
+"""When somebody last attached or pressed a key, of each session."""
 FACTS_FORMAT: Final = (
     "#{pane_dead} #{pane_in_mode} #{cursor_x} #{cursor_y} #{pane_width} #{pane_height}"
-    " #{alternate_on} #{bracket_paste_flag}|#{pane_title}"
+    f" #{{alternate_on}} #{{bracket_paste_flag}}|{PEOPLE_FORMAT}|#{{T:{NOW_OPTION}}}|#{{pane_title}}"
 )
 CLIENTS_FORMAT: Final = "#{client_control_mode} #{client_readonly} #{client_activity}"
 HELD: Final = "held"
@@ -35,6 +38,7 @@ ESCAPED: Final = str.maketrans(
 
 OPTIONS: Final = (
     ("-s", "escape-time", "0"),
+    ("-s", "message-limit", "0"),
     ("-s", "set-clipboard", "off"),
     ("-s", NOW_OPTION, "%s"),
     ("-s", STAMP_OPTION, "%Y-%m-%dT%H:%M:%S%z"),
@@ -83,6 +87,7 @@ def set_up(
     *,
     session: str,
     argv: Sequence[str],
+    env: Mapping[str, str],
     size: tuple[int, int],
     terminal: str,
     shell: str,
@@ -94,7 +99,8 @@ def set_up(
 ) -> list[list[str]]:
     """The commands that configure a new server and create its session, in one sequence.
 
-    The session takes the working directory of the client that runs them; `argv` never meets a shell.
+    The session takes the working directory of the client that runs them, and `env` besides the server's own
+    environment; it stands in the client's argument list. `argv` never meets a shell.
     """
     options = (*OPTIONS, *(SINCE_3_3 if passthrough else ()))
     commands = [["set-option", scope, name, value] for scope, name, value in options]
@@ -104,7 +110,8 @@ def set_up(
     if exit_hook is not None:
         commands.append(["set-option", "-s", EXIT_OPTION, exit_hook])
     new = ["new-session", "-d", "-P", "-F", STARTED_FORMAT, "-s", session, "-x", str(size[0]), "-y", str(size[1])]
-    commands.append([*new, "--", *_without_shell(argv)])
+    given = [word for name, value in env.items() for word in ("-e", f"{name}={value}")]
+    commands.append([*new, *given, "--", *_without_shell(argv)])
     agent = f"={session}:"
     if exit_hook is not None:
         commands.append(["set-hook", "-p", "-t", agent, "pane-died", _died_hook()])
@@ -220,26 +227,33 @@ def delete_buffer(name: str) -> str:
     return line("delete-buffer", "-b", name)
 
 
-def paste_buffer(name: str, pane: str, before: int) -> str:
+def paste_buffer(name: str, pane: str, before: int, cursor: str | None, people: str | None) -> str:
     """Paste with bracketed-paste marks and line ends as they are, unless the pane changed or it is too late."""
-    return _only_if(line("paste-buffer", "-p", "-r", "-d", "-b", name, "-t", pane), pane, before)
+    return _only_if(line("paste-buffer", "-p", "-r", "-d", "-b", name, "-t", pane), pane, before, cursor, people)
 
 
-def send_keys(keys: Sequence[str], pane: str, before: int) -> str:
+def send_keys(keys: Sequence[str], pane: str, before: int, cursor: str | None, people: str | None) -> str:
     """Press keys by tmux's names, unless the pane changed or it is too late."""
-    return _only_if(line("send-keys", "-t", pane, *keys), pane, before)
+    return _only_if(line("send-keys", "-t", pane, *keys), pane, before, cursor, people)
 
 
 def leave_mode(pane: str) -> str:
-    return line("if-shell", "-F", "-t", pane, "#{pane_in_mode}", line("send-keys", "-t", pane, "-X", "cancel"))
+    """End whatever mode the pane is in; only those of copying know `cancel`, the others end with `q`."""
+    cancel = line("send-keys", "-t", pane, "-X", "cancel")
+    press_out = line("if-shell", "-F", "-t", pane, "#{pane_in_mode}", line("send-keys", "-t", pane, "q"))
+    return line("if-shell", "-F", "-t", pane, "#{m/r:^(copy|view)-mode$,#{pane_mode}}", cancel, press_out)
 
 
-def _only_if(command: str, pane: str, before: int) -> str:
-    """Run `command` only if the pane lives, is in no mode, and the clock is before `before` (epoch seconds).
+def _only_if(command: str, pane: str, before: int, cursor: str | None, people: str | None) -> str:
+    """Run `command` only if the pane lives, is in no mode and as it was seen, and it is before `before`.
 
-    A stopped server runs what waits in its pipe when it goes on; by then nobody expects these keys.
+    tmux decides and acts at once: no key of a person comes in between. A stopped server runs what waits in
+    its pipe when it goes on; by then nobody expects these keys. `before` is epoch seconds of tmux's clock.
     """
     alive = "#{&&:#{==:#{pane_dead},0},#{==:#{pane_in_mode},0}}"
     timely = f"#{{e|<:#{{T:{NOW_OPTION}}},{before}}}"
-    otherwise = line("display-message", "-p", "-t", pane, f"{HELD} #{{pane_dead}} #{{pane_in_mode}}")
-    return line("if-shell", "-F", "-t", pane, f"#{{&&:{alive},{timely}}}", command, otherwise)
+    still = "1" if cursor is None else f"#{{==:{CURSOR_FORMAT},{cursor}}}"
+    alone = "1" if people is None else f"#{{==:{PEOPLE_FORMAT},{people}}}"
+    whole = f"#{{&&:#{{&&:{alive},{timely}}},#{{&&:{still},{alone}}}}}"
+    facts = f"{HELD} #{{pane_dead}} #{{pane_in_mode}} {CURSOR_FORMAT} {PEOPLE_FORMAT}"
+    return line("if-shell", "-F", "-t", pane, whole, command, line("display-message", "-p", "-t", pane, facts))

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import anyio.to_thread
 
 from transport.clock import Clock
 from transport.errors import PeerwakeError
-from transport.process import DeadlinePassed, ProcessId, is_stopped, run, start_piped
+from transport.process import DeadlinePassed, ProcessId, is_stopped, run, start_piped, terminate
 from transport.tmux import commands
 from transport.tmux.lock import acquire, note
 from transport.tmux.parser import Block, Exit, Garbled, Parser
@@ -20,6 +21,7 @@ from transport.tmux.parser import Block, Exit, Garbled, Parser
 DEADLINE: Final = 5.0
 HELLO_SECONDS: Final = 1.0
 DEATH_SECONDS: Final = 0.2
+SOCKET_SECONDS: Final = 1.0
 CHUNK: Final = 1 << 16
 CLIENT_ENV: Final = {"PATH": os.defpath, "TERM": "dumb"}
 
@@ -129,6 +131,7 @@ class ControlClient:
         if not self.server.is_alive():
             raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) is dead")
         await self._check_responsive()
+        await self._restore_socket()
         if self._lock_path is not None and self._lock_fd is None:
             self._lock_fd = await acquire(self._lock_path)
         inherit = () if self._lock_fd is None else (self._lock_fd,)
@@ -148,6 +151,20 @@ class ControlClient:
         while not await self._read():
             pass
         self._is_unanswered = False
+
+    async def _restore_socket(self) -> None:
+        """Have tmux make its socket again where somebody has removed the file: nothing else leads to the session."""
+        if self._has_socket():
+            return
+        self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        terminate(self.server, signal.SIGUSR1)
+        waited = 0.0
+        while not self._has_socket() and waited < SOCKET_SECONDS:
+            await anyio.sleep(0.005)
+            waited += 0.005
+
+    def _has_socket(self) -> bool:
+        return os.path.lexists(self.socket)
 
     async def _check_responsive(self) -> None:
         """Raise TmuxUnknown for a server that hangs, before anything is attached to it.

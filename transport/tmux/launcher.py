@@ -1,30 +1,32 @@
 """Start tmux as a daemon in a session of its own: a program of the standard library only, run with -I -S.
 
-Reads directory, number of words, words and `NAME=value` pairs from standard input, separated by NUL (and
-not JSON: each import costs milliseconds), and prints the daemon's pid. The daemon is the foreground tmux
-server itself: nothing of ours stays behind, and on Linux whatever is started inside it stays its
-descendant (child subreaper).
+Reads directory, mark (see `transport.brand`, may be empty), number of words, words and `NAME=value` pairs from
+standard input, separated by NUL (and not JSON: each import costs milliseconds), and prints the daemon's pid.
+The daemon is the foreground tmux server itself: nothing of ours stays behind, and on Linux whatever is started
+inside it stays its descendant (child subreaper).
 """
 
 import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
+RLIMIT_LOCKS = 10
 
 
 def main() -> int:
-    cwd, count, *rest = sys.stdin.buffer.read().split(b"\0")
+    cwd, mark, count, *rest = sys.stdin.buffer.read().split(b"\0")
     argv, pairs = rest[: int(count)], rest[int(count) :]
     trouble, report = os.pipe()
     child = os.fork()
     if child == 0:
-        become(cwd, argv, dict(split(pair) for pair in pairs), report)
+        become(cwd, int(mark or 0), argv, dict(split(pair) for pair in pairs), report)
     os.close(report)
     with os.fdopen(trouble) as pipe:
         text = pipe.read()
@@ -35,17 +37,27 @@ def main() -> int:
     return 0
 
 
+def put(mark: int) -> None:
+    """Mark this process; one that has a lower mark already, of a session it runs in, keeps that."""
+    import resource
+
+    if mark:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(RLIMIT_LOCKS, (mark, mark))
+
+
 def split(pair: bytes) -> tuple[bytes, bytes]:
     name, _, value = pair.partition(b"=")
     return name, value
 
 
-def become(cwd: bytes, argv: list[bytes], env: dict[bytes, bytes], report: int) -> "NoReturn":
+def become(cwd: bytes, mark: int, argv: list[bytes], env: dict[bytes, bytes], report: int) -> "NoReturn":
     """Turn this process into the server; `report` closes by itself when that worked."""
     try:
         os.setsid()
         if sys.platform.startswith("linux"):
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            put(mark)
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(null, descriptor)

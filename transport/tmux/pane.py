@@ -23,12 +23,41 @@ class PaneInMode(PeerwakeError):
     code = "pane-in-mode"
 
 
+class PaneChanged(PeerwakeError):
+    """The cursor moved since the look, or a person pressed a key (`is_person`): nothing was typed."""
+
+    code = "pane-changed"
+
+    def __init__(self, message: str, *, is_person: bool) -> None:
+        super().__init__(message)
+        self.is_person = is_person
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A pane and its people at one moment; `human_at` is the latest key of an attached person, wall seconds."""
+    """A pane and its people at one moment; `human_at` is the latest key of an attached person, wall seconds.
+
+    It is None too where tmux's clock was set back since that key.
+    """
 
     screen: Screen
     human_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stance:
+    """What has to be as it was seen for keys to reach a pane; None: whatever it is."""
+
+    cursor: str | None = None
+    people: str | None = None
+
+
+def stance_of(screen: Screen, people: str | None) -> Stance:
+    """Return what has to stay: the cursor of a screen, and the people as they were when the pane was quiet."""
+    return Stance(f"{screen.cursor_x}.{screen.cursor_y}", people)
+
+
+ANY: Final = Stance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +79,26 @@ class Pane:
         self.control = control
         self.exclusive = anyio.Lock()
         self._clock = clock
+        self._ahead = clock.wall() - clock.monotonic()
 
     async def capture(self, *, deadline: float = DEADLINE) -> Screen:
         """Return what the pane shows now, in one round trip."""
         text, facts = await self.control.batch(
             [commands.capture(self.pane_id), commands.facts(self.pane_id)], deadline=deadline
         )
-        return _screen(text, facts)
+        screen, _ = self._screen(text, facts)
+        return screen
 
     async def look(self, *, deadline: float = DEADLINE) -> Look:
         """Return the screen and the latest activity of people, in one round trip."""
         text, facts, clients = await self.control.batch(
             [commands.capture(self.pane_id), commands.facts(self.pane_id), commands.clients()], deadline=deadline
         )
-        return Look(_screen(text, facts), _latest(clients))
+        screen, now = self._screen(text, facts)
+        latest = _latest(clients)
+        if latest is None or latest > now:
+            return Look(screen, None)
+        return Look(screen, self._clock.wall() - (now - latest))
 
     async def attendance(self, *, deadline: float = DEADLINE) -> Attendance:
         """Return who is attached besides this control client, and when the pane last had output."""
@@ -72,22 +107,23 @@ class Pane:
         )
         return Attendance(max(len(clients.lines) - 1, 0), float(output.lines[0]))
 
-    async def paste(self, text: str, *, deadline: float = DEADLINE) -> None:
-        """Paste `text` as it is between bracketed-paste marks; also raises PaneInMode.
+    async def paste(self, text: str, *, stance: Stance = ANY, deadline: float = DEADLINE) -> None:
+        """Paste `text` as it is between bracketed-paste marks; also raises PaneInMode and PaneChanged.
 
         Should tmux answer too late, nothing is pasted later on.
         """
         name = f"peerwake-{secrets.token_hex(8)}"
-        lines = [commands.set_buffer(name, text), commands.paste_buffer(name, self.pane_id, self._before(deadline))]
-        answer = await self.control.batch(lines, deadline=deadline)
+        before = self._before(deadline)
+        paste = commands.paste_buffer(name, self.pane_id, before, stance.cursor, stance.people)
+        answer = await self.control.batch([commands.set_buffer(name, text), paste], deadline=deadline)
         if self._was_held(answer):
             await self.control.batch([commands.delete_buffer(name)], deadline=deadline)
-            self._explain(answer)
+            self._explain(answer, stance)
 
-    async def press(self, *keys: str, deadline: float = DEADLINE) -> None:
-        """Press keys by tmux's names (`Enter`, `C-c`, `Down`); also raises PaneInMode, never presses late."""
-        line = commands.send_keys(keys, self.pane_id, self._before(deadline))
-        self._explain(await self.control.batch([line], deadline=deadline))
+    async def press(self, *keys: str, stance: Stance = ANY, deadline: float = DEADLINE) -> None:
+        """Press keys by tmux's names (`Enter`, `C-c`, `Down`), never late; also raises PaneInMode and PaneChanged."""
+        line = commands.send_keys(keys, self.pane_id, self._before(deadline), stance.cursor, stance.people)
+        self._explain(await self.control.batch([line], deadline=deadline), stance)
 
     async def leave_mode(self, *, deadline: float = DEADLINE) -> None:
         """End copy mode, if the pane is in it."""
@@ -98,26 +134,37 @@ class Pane:
         await self.control.aclose()
 
     def _before(self, deadline: float) -> int:
-        return int(self._clock.wall() + deadline) + STALE_SECONDS
+        """Return the moment by tmux's own clock, as it was when it last answered."""
+        return int(self._clock.monotonic() + self._ahead + deadline) + STALE_SECONDS
+
+    def _screen(self, text: Block, facts: Block) -> tuple[Screen, float]:
+        """Return the screen, and what time it is for tmux."""
+        numbers, people, now, title = facts.lines[0].split("|", 3)
+        wall = float(now) if now else self._clock.wall()
+        self._ahead = wall - self._clock.monotonic()
+        return _screen(text, numbers, people, title), wall
 
     def _was_held(self, answer: list[Block]) -> bool:
         return any(line.startswith(commands.HELD) for block in answer for line in block.lines)
 
-    def _explain(self, answer: list[Block]) -> None:
+    def _explain(self, answer: list[Block], stance: Stance) -> None:
         held = [line for block in answer for line in block.lines if line.startswith(commands.HELD)]
         if not held:
             return
-        _, dead, in_mode = held[0].split()
+        _, dead, in_mode, cursor, people = held[0].split()
         if dead != "0":
             raise TmuxGone(f"the process in pane {self.pane_id} has ended")
         if in_mode != "0":
             raise PaneInMode(f"pane {self.pane_id} is in copy mode")
+        if stance.people not in (None, people):
+            raise PaneChanged(f"somebody is at pane {self.pane_id}; nothing was typed", is_person=True)
+        if stance.cursor not in (None, cursor):
+            raise PaneChanged(f"the cursor moved in pane {self.pane_id}; nothing was typed", is_person=False)
         raise TmuxUnknown(f"tmux came to pane {self.pane_id} too late; nothing was typed")
 
 
-def _screen(text: Block, facts: Block) -> Screen:
+def _screen(text: Block, numbers: str, people: str, title: str) -> Screen:
     lines, solid = split_faint("\n".join(text.lines))
-    numbers, _, title = facts.lines[0].partition("|")
     dead, in_mode, x, y, width, height, alternate, *bracketed = numbers.split()
     return Screen(
         lines,
@@ -131,6 +178,7 @@ def _screen(text: Block, facts: Block) -> Screen:
         alternate == "1",
         solid,
         bracketed[0] == "1" if bracketed else None,
+        people,
     )
 
 

@@ -19,12 +19,15 @@ from transport.process import DeadlinePassed, ProcessId, group, identify, run, t
 from transport.scope import scope_command
 from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV, TmuxUnknown
+from transport.tmux.listener import listener
 from transport.tmux.program import find_tmux, terminal_name, version
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 HISTORY_LINES: Final = 5_000
+LOADERS: Final = ("LD_", "DYLD_", "GCONV_PATH")
 PANE_LOG_BYTES: Final = 8 << 20
 HANGUP_SECONDS: Final = 1.0
+UNNAMED_SECONDS: Final = 0.5
 NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0, 2.0)
 
 
@@ -52,7 +55,7 @@ class ServerSpec:
 
     `exit_hook` is a script of shell builtins (see `exit_script`) run with `ts`, `status` and
     `signal` set when the agent ends, after which the server ends; without it a dead pane stays.
-    `pane_log` gets the pane's first 8 MiB of output.
+    `pane_log` gets the pane's first 8 MiB of output. `mark` is put on all its processes (`transport.brand`).
     """
 
     socket: Path
@@ -65,6 +68,7 @@ class ServerSpec:
     exit_hook: str | None = None
     pane_log: Path | None = None
     scope: bool = False
+    mark: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
                 await _let_hook_run(server, clock)
             terminate(server, signal.SIGKILL)
             _remove(spec.socket)
+        elif isinstance(error, DeadlinePassed):
+            await _end_unnamed(spec.socket, clock)
         if isinstance(error, (TimeoutError, DeadlinePassed)):
             raise StartFailed(f"tmux did not start {spec.session} in {deadline:g} s") from error
         raise
@@ -134,6 +140,18 @@ def answers(socket: Path) -> bool:
         return True
 
 
+async def _end_unnamed(socket: Path, clock: Clock) -> None:
+    """End the server of a launcher that did not come to tell its pid: nobody else ever would."""
+    until = clock.monotonic() + UNNAMED_SECONDS
+    while clock.monotonic() < until:
+        server = listener(socket)
+        if server is not None:
+            terminate(server, signal.SIGKILL)
+            _remove(socket)
+            return
+        await clock.sleep(0.02)
+
+
 async def _let_hook_run(server: ProcessId, clock: Clock) -> None:
     """Give a server whose agent ended a second to write why."""
     until = clock.monotonic() + HANGUP_SECONDS
@@ -151,8 +169,9 @@ def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
     launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
     argv = [*(scope_command() if spec.scope else []), *launcher]
     server_argv = commands.foreground_server(tmux, spec.socket)
-    pairs = (f"{name}={value}" for name, value in spec.env.items())
-    job = os.fsencode("\0".join([str(spec.cwd), str(len(server_argv)), *server_argv, *pairs]))
+    pairs = (f"{name}={value}" for name, value in spec.env.items() if not is_loaders(name))
+    mark = "" if spec.mark is None else str(spec.mark)
+    job = os.fsencode("\0".join([str(spec.cwd), mark, str(len(server_argv)), *server_argv, *pairs]))
     spec.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = run(argv, deadline=deadline, stdin=job)
     if done.status and spec.scope:
@@ -170,6 +189,7 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
     steps = commands.set_up(
         session=spec.session,
         argv=spec.argv,
+        env={name: value for name, value in spec.env.items() if is_loaders(name)},
         size=(spec.width, spec.height),
         terminal=terminal_name(),
         shell=_shell(spec.env),
@@ -179,9 +199,11 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
         pane_log=spec.pane_log,
         pane_log_bytes=PANE_LOG_BYTES,
     )
-    if spec.pane_log is not None and spec.pane_log.exists():
+    if spec.pane_log is not None and os.path.lexists(spec.pane_log):
         spec.pane_log.replace(spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
-    done = run(commands.client(tmux, spec.socket, *steps), deadline=deadline, env=spec.env, cwd=spec.cwd)
+    # A client that creates a session gives it its own PATH.
+    env = CLIENT_ENV | {name: spec.env[name] for name in ("PATH",) if name in spec.env}
+    done = run(commands.client(tmux, spec.socket, *steps), deadline=deadline, env=env, cwd=spec.cwd)
     found = done.stdout.split()
     if len(found) < 3:
         raise StartFailed(f"tmux refused to create {spec.session}: {done.stderr.strip()[-300:] or 'no reason given'}")
@@ -189,6 +211,11 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
     if server is None or pane is None:
         raise AgentExited(f"{spec.argv[0]} ended at once; try it in {spec.cwd} by hand")
     return Started(server, found[1], pane)
+
+
+def is_loaders(name: str) -> bool:
+    """Tell what loads code into every program: it is for the session's own processes, not for its tmux."""
+    return name.startswith(LOADERS)
 
 
 def _shell(env: Mapping[str, str]) -> str:
@@ -211,7 +238,7 @@ async def kill(
     should it survive even that.
     """
     clock = clock or SystemClock()
-    agents = await anyio.to_thread.run_sync(lambda: () if pane is None else group(pane.pid))
+    agents = await anyio.to_thread.run_sync(lambda: () if pane is None else _agents(pane))
     if server.is_alive():
         await anyio.to_thread.run_sync(lambda: _ask_to_end(socket, server, deadline))
         if not await _gone_within(server, deadline, clock):
@@ -221,6 +248,11 @@ async def kill(
     await _end_all(agents, clock)
     if not answers(socket):
         _remove(socket)
+
+
+def _agents(pane: ProcessId) -> tuple[ProcessId, ...]:
+    """Return what lives of a pane's process group, nothing where its pid is somebody else's by now."""
+    return group(pane.pid) if identify(pane.pid) in (None, pane) else ()
 
 
 def _ask_to_end(socket: Path, server: ProcessId, deadline: float) -> None:

@@ -12,6 +12,7 @@ from lifecycle.runtimes.agents.view import MARK, NBSP, SPINNER, Question, View
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lifecycle.runtimes.agents.antics import Antics
     from lifecycle.runtimes.agents.jobs import Job
     from lifecycle.runtimes.agents.mcp import Client
     from lifecycle.runtimes.agents.record import Transcript
@@ -43,6 +44,7 @@ class Agent:
         self._spin = 0
         self._server: Client | None = None
         self._signals = -1
+        self._antics: Antics | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -85,10 +87,10 @@ class Agent:
         """Run until something ends the agent; returns the exit status."""
         self._advance(None)
         while self.status is None:
-            self._draw()
+            self.draw()
             self._load()
             self._serve()
-        self._draw()
+        self.draw()
         return self.status
 
     def _load(self) -> None:
@@ -101,7 +103,7 @@ class Agent:
         for descriptor in (self._signals, wake):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         self.view.resize()
@@ -143,11 +145,16 @@ class Agent:
             self._elapsed()
 
     def _signalled(self, numbers: bytes) -> None:
-        from signal import SIGWINCH
+        from signal import SIGUSR1, SIGWINCH
 
         for number in numbers:
             if number == SIGWINCH:
                 self.view.resize()
+            elif number == SIGUSR1:
+                from lifecycle.runtimes.agents.antics import Antics
+
+                self._antics = self._antics or Antics(self)
+                self._antics.obey()
             else:
                 self.quit(128 + number)
 
@@ -173,9 +180,16 @@ class Agent:
             data = b""
         if not data:
             self.quit(129)
-        for kind, value in self._keys.feed(data):
+        given = data if self._antics is None else self._antics.read(data)
+        for kind, value in self._keys.feed(given):
             if self.status is None:
                 self._press(kind, value)
+        if self._antics is not None:
+            self._antics.after(data)
+
+    def forget_keys(self) -> None:
+        """Lose what was half read."""
+        self._keys = Keys()
 
     def _advance(self, value: object) -> None:
         self._until = None
@@ -299,7 +313,10 @@ class Agent:
             case _:
                 self.note(f"unknown command {text.split()[0]}")
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Show everything as it is now."""
+        if self._antics is not None and self._antics.draw():
+            return
         if self.question is not None:
             self.view.draw_question(self.question)
             return

@@ -178,10 +178,23 @@ def test_claude_is_told_to_read_the_prompt_anew_where_it_can(
 ) -> None:
     path = client(tmp_path / "claude", text)
     launch = LaunchSpec(Mode.RESUME, "s", Path("/"), Path("/h"), "python", session_ref="r", prompt_file=Path("/p"))
-    settled = prompts.settled(launch, CLAUDE, str(path), {"PATH": os.environ["PATH"]})
+    settled = prompts.settled(launch, CLAUDE, str(path), {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     words = CLAUDE.command(settled)
     assert words[3:5] == ("--append-system-prompt-file", "/p")
     assert words[5:] == (("--system-prompt-snapshot", "off") if is_renewed else ())
+
+
+def test_a_program_of_the_peers_own_is_not_run_outside_its_session(
+    kitchen: Kitchen, prompts: Prompts, tmp_path: Path
+) -> None:
+    """A peer writes the PATH of its launch.env; what the server starts for it would pass for the operator's."""
+    (tmp_path / "operator").mkdir()
+    client(tmp_path / "operator" / "claude", "--system-prompt-snapshot")
+    path = client(tmp_path / "claude", "--system-prompt-snapshot")
+    launch = LaunchSpec(Mode.RESUME, "s", Path("/"), Path("/h"), "python", session_ref="r", prompt_file=Path("/p"))
+    settled = prompts.settled(launch, CLAUDE, str(path), {"PATH": str(tmp_path / "operator")})
+    assert not settled.is_prompt_renewable
+    assert not Path(f"{path}.asked").exists()
 
 
 def test_nobody_is_asked_where_it_makes_no_difference(kitchen: Kitchen, prompts: Prompts, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The control client against real tmux servers, also stopped and killed ones."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -147,6 +148,24 @@ async def test_a_detached_client_is_unknown_once_and_then_comes_back() -> None:
         with pytest.raises(TmuxUnknown):
             await term.pane.capture()
         await term.pane.capture()
+
+
+@pytest.mark.parametrize("with_directory", [False, True])
+async def test_a_session_whose_socket_was_removed_is_reached_again(with_directory: bool) -> None:
+    async with terminal() as term:
+        control, socket = term.pane.control, term.spec.socket
+        await control.command("display-message", "-p", "x")
+        before = socket.stat().st_ino
+        socket.unlink()
+        if with_directory:
+            term.directory.rename(term.directory.with_suffix(".away"))
+        assert await control.command("display-message", "-p", "an open client does not need it") != []
+        await control.aclose()
+        assert await control.command("display-message", "-p", "#{session_name}") == ["demo-alice"]
+        assert socket.stat().st_ino != before or with_directory
+        assert socket.stat().st_mode & 0o077 == 0
+        if with_directory:
+            shutil.rmtree(term.directory.with_suffix(".away"))
 
 
 async def test_a_cancelled_question_leaves_no_answer_behind() -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -18,7 +19,8 @@ import pytest
 from tests.terminal import directory, until
 from transport.errors import InvalidInput
 from transport.paths import RootUnusable
-from transport.process import ancestry, group, identify, start_time
+from transport.process import DeadlinePassed, Finished, ancestry, group, identify, start_time
+from transport.tmux import server as server_module
 from transport.tmux.exit_script import exit_script
 from transport.tmux.program import find_tmux
 from transport.tmux.server import (
@@ -66,6 +68,12 @@ def ask(socket: Path, *words: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
 
 
+def environment(pid: int) -> set[str]:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the environment of another process is read below /proc")
+    return set(Path(f"/proc/{pid}/environ").read_text().split("\0"))
+
+
 async def test_words_and_environment_arrive_as_they_are() -> None:
     words = ("a b", "c;", ";", "#{pid}", "$HOME", "it's", '"', "\\", "", "é", "%d", "~")
     dump = "import json,os,sys; open('out','w').write(json.dumps([sys.argv[1:], dict(os.environ)])+'\\n'); input()"
@@ -88,6 +96,17 @@ async def test_words_and_environment_arrive_as_they_are() -> None:
             }
             assert set(env) - set(ENV) <= own
             assert env["TMUX_PANE"] == started.pane_id
+
+
+async def test_what_loads_code_into_programs_is_for_the_session_alone() -> None:
+    """A peer's launch.env must not bring code into processes outside its session, nor into its tmux."""
+    with directory() as path:
+        env = ENV | {"LD_PRELOAD": "", "LD_AUDIT": "", "DYLD_X": "a b;"}
+        async with running(sh(path, "echo $DYLD_X >out; read x", env=env)) as started:
+            assert await written(path / "out") == "a b;\n"
+            assert "DYLD_X=a b;" in environment(started.pane.pid)
+            assert {"LD_PRELOAD=", "LD_AUDIT="} <= environment(started.pane.pid)
+            assert not {name for name in environment(started.tmux.pid) if name.startswith(("LD_", "DYLD_"))}
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", "100%#{pid}##[x", "$(x)", "grüße"])
@@ -199,6 +218,35 @@ async def test_what_cannot_be_started_is_refused_and_leaves_nothing() -> None:
         with pytest.raises(StartFailed):
             await start(sh(path, "read x", cwd=path / "missing"))
         assert not (path / "t.sock").exists()
+
+
+async def test_a_server_whose_launcher_answers_too_late_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who starts it was stopped meanwhile (a suspended machine, SIGSTOP), and its patience is over when it goes on."""
+    with directory() as path:
+        spec = sh(path, "sleep 100")
+        real, lost = server_module.run, []
+
+        def run_late(argv: list[str], **options: Any) -> Finished:
+            done = real(argv, **options)
+            if str(server_module.LAUNCHER) in argv:
+                lost.append(identify(int(done.stdout)))
+                await_socket(spec.socket)
+                raise DeadlinePassed("too late")
+            return done
+
+        monkeypatch.setattr(server_module, "run", run_late)
+        with pytest.raises(StartFailed):
+            await start(spec)
+        await until(lambda: not lost[0].is_alive())
+        monkeypatch.setattr(server_module, "run", real)
+        async with running(spec) as started:
+            assert started.tmux.is_alive()
+
+
+def await_socket(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while not answers(path) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 async def test_killing_ends_what_ignores_the_hangup() -> None:

@@ -130,7 +130,7 @@ def test_lines_without_bracketed_paste_are_one_prompt_each(terminal: Terminal) -
 
 
 def test_input_during_work_is_queued_and_taken_in_order(terminal: Terminal) -> None:
-    ready(terminal, [{"match": "slow", "busy_seconds": 1.0, "say": "slow done"}, {"say": "did {body}"}])
+    ready(terminal, [{"match": "slow", "busy_seconds": 5.0, "say": "slow done"}, {"say": "did {body}"}])
     terminal.submit("slow")
     shows(terminal, ScreenState.BUSY)
     terminal.submit(envelope("first", 1))

@@ -50,3 +50,10 @@ def test_a_leading_exclamation_mark_switches_to_the_shell_and_back() -> None:
     made.backspace()
     assert not made.shell
     assert not composer("a!").shell
+
+
+def test_an_exclamation_mark_alone_is_shell_mode_with_nothing_typed() -> None:
+    made = composer("!")
+    assert (made.shell, made.text, made.shown) == (True, "", "")
+    made.backspace()
+    assert not made.shell

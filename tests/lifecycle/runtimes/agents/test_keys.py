@@ -15,6 +15,7 @@ from lifecycle.runtimes.agents.keys import Keys
         (b"\xff\xfe", [("text", "\ufffd\ufffd")]),
         (b"\x1b[15~\x1b[1;5Cx\x00\x01", [("text", "x")]),
         (b"\x1b[200~\x1b[201~", []),
+        (b"\x1bfx\x1b\x1by", [("text", "x"), ("text", "y")]),
     ],
 )
 def test_what_was_pressed(data: bytes, events: list[tuple[str, str]]) -> None:

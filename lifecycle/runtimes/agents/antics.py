@@ -1,0 +1,133 @@
+"""What the agent is told to do in the middle of everything, by SIGUSR1 and `scripted.now.json`: for tests.
+
+    {"show": "ask" | "unknown" | "shell", "when": "now" | "paste" | "pasted", "bytes": 0, "delay": 0}
+    {"slow": seconds}      each drawing takes so long
+    {"flood": seconds}     lines of output, as fast as the terminal takes them
+    {}                     an end to all of it; a shell ends the agent
+
+What is shown takes every key. It asks the terminal where its cursor is: what was typed after the answer was typed
+by somebody who could see it, and is recorded as `key`; what came before it as `in-flight`.
+"""
+
+import json
+import re
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lifecycle.runtimes.agents.agent import Agent
+
+FILE = "scripted.now.json"
+BEGIN, END = b"\x1b[200~", b"\x1b[201~"
+WHERE = "\x1b[6n"
+ANSWER = re.compile(rb"\x1b\[\d+;\d+R")
+LONGEST_SECONDS = 10.0
+RECORDED = 200
+ROWS = {
+    "ask": [
+        "Tool use",
+        "",
+        "  run: rm -r /",
+        "",
+        "Do you want to proceed?",
+        "",
+        "» 1. Yes",
+        "  2. No",
+        "",
+        "Esc to cancel",
+    ],
+    "unknown": ["A screen that nobody has seen before", "", "Press any key to delete everything"],
+}
+
+
+class Antics:
+    """What is under way; `shown` hides everything else."""
+
+    def __init__(self, agent: "Agent") -> None:
+        self._agent = agent
+        self._told: dict[str, Any] = {}
+        self._pasted = -1
+        self._is_seen = False
+        self.shown = ""
+
+    def obey(self) -> None:
+        """Read what to do now."""
+        was = self.shown
+        try:
+            with open(f"{self._agent.cwd}/{FILE}", "rb") as file:
+                self._told = dict(json.load(file))
+        except (OSError, ValueError):
+            self._told = {}
+        self.shown, self._pasted = "", -1
+        if was == "shell":
+            self._agent.quit(0)
+        elif was:
+            self._agent.view.resize()
+        if self._told.get("flood"):
+            self._flood(min(float(self._told["flood"]), LONGEST_SECONDS))
+        if self._told.get("when") == "now":
+            self._show()
+
+    def draw(self) -> bool:
+        """Return whether something else is shown than the agent; be slow first."""
+        if self._told.get("slow"):
+            time.sleep(min(float(self._told["slow"]), LONGEST_SECONDS))
+        return bool(self.shown)
+
+    def read(self, data: bytes) -> bytes:
+        """Return the part of what was read that is for the agent."""
+        if self.shown:
+            self._record(data)
+            return b""
+        if self._told.get("when") != "paste":
+            return data
+        start = data.find(BEGIN)
+        if self._pasted < 0 and start < 0:
+            return data
+        start = 0 if self._pasted >= 0 else start + len(BEGIN)
+        self._pasted = max(self._pasted, 0) + len(data) - start
+        wanted = int(self._told.get("bytes", 0))
+        if self._pasted < wanted:
+            return data
+        cut = len(data) - (self._pasted - wanted)
+        self._show()
+        self._record(data[cut:])
+        self._agent.forget_keys()
+        return b""
+
+    def after(self, data: bytes) -> None:
+        """Come up behind a paste that is complete and shown."""
+        if self._told.get("when") == "pasted" and END in data and not self.shown:
+            self._agent.draw()
+            time.sleep(min(float(self._told.get("delay", 0)), LONGEST_SECONDS))
+            self._show()
+
+    def _show(self) -> None:
+        self.shown, self._is_seen = str(self._told["show"]), False
+        self._told = {}
+        if self.shown == "shell":
+            self._agent.view.write("\x1b[?2004l\r\n\r\n\r\n$ ")
+        else:
+            rows = "".join(f" {row}\r\n" for row in ROWS[self.shown])
+            self._agent.view.write(f"\x1b[2J\x1b[H{rows}".removesuffix("\r\n"))
+        self._agent.view.write(WHERE)
+        self._agent.transcript.write("shown", text=self.shown)
+
+    def _record(self, data: bytes) -> None:
+        while data:
+            answer = None if self._is_seen else ANSWER.search(data)
+            typed, data = (data, b"") if answer is None else (data[: answer.start()], data[answer.end() :])
+            if typed:
+                kind = "key" if self._is_seen else "in-flight"
+                self._agent.transcript.write(kind, text=repr(typed[:RECORDED]), where=self.shown)
+            self._is_seen = self._is_seen or answer is not None
+
+    def _flood(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            self._agent.view.write("".join(f"y {number} {line}\r\n" for line in range(50)))
+        self._agent.view.resize()
