@@ -9,6 +9,7 @@ from typing import Final
 
 from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions, SessionUnreadable
+from transport.brand import brand, brand_of
 from transport.errors import PeerwakeError
 from transport.identity import Identity, parse_identity
 from transport.paths import Root
@@ -17,6 +18,10 @@ from transport.profile import load_profile
 from transport.registry import Registry
 from transport.tmux.listener import listener
 
+LEFT_OVER: Final = (
+    "this process was started in a session that is not there any more, so it is no operator;"
+    " ask from a terminal outside of every session"
+)
 TRIES: Final = 5
 Known = Callable[[], Iterable[tuple[Identity, ProcessId]]]
 
@@ -78,6 +83,10 @@ class Attribution:
                 if found is not None and found[1].is_alive():
                     return found[0]
         return None
+
+    def is_branded(self, pid: int) -> bool:
+        """Tell whether a process was started in a session of this root, also in one that has ended (Linux)."""
+        return brand_of(pid) == brand(self.registry.root.home)
 
     def of_directory(self, directory: Path) -> Identity | None:
         """Return the default presence of the registered peer that lives in or above `directory`."""

@@ -17,6 +17,7 @@ from lifecycle.plan import Plan
 from lifecycle.prompt.passing import Prompts
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from lifecycle.session import Session, Sessions
+from transport.brand import brand
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.identity import Identity
@@ -119,7 +120,7 @@ class Launcher:
         launch, edition = self.prompts.prepare(profile, runtime, self.launch_spec(session))
         env = self._environment(runtime, launch, session.identity)
         program = self._program(runtime, launch, env)
-        argv = runtime.command(self.prompts.settled(launch, runtime, program, env))
+        argv = runtime.command(self.prompts.settled(launch, runtime, program, self.operator))
         spec = ServerSpec(
             socket=self.root.tmux_socket(session.identity),
             session=str(session.identity),
@@ -129,6 +130,7 @@ class Launcher:
             exit_hook=self._exit_hook(session.identity),
             pane_log=self.root.pane_log(session.identity),
             scope=self.scope,
+            mark=brand(self.root.home),
         )
         places: dict[str, str] = {name: env[name] for name in PLACES if name in env}
         return spec, replace(session, client_env=places, prompt=edition)

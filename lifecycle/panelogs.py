@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from transport.identity import Identity
 from transport.paths import Root
@@ -14,6 +14,7 @@ from transport.paths import Root
 ROTATE_BYTES: Final = 4 << 20
 BUDGET_BYTES: Final = 256 << 20
 AGE_SECONDS: Final = 14 * 86_400.0
+FORMER: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,9 @@ class PaneLogs:
     def _rotate(self, path: Path) -> bool:
         """Move the content aside and empty the file itself: its writer appends and goes on."""
         try:
-            if path.stat().st_size < self.rotate_bytes:
+            if path.lstat().st_size < self.rotate_bytes:
                 return True
-            former = path.with_name(f"{path.name}.1")
-            descriptor = os.open(former, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "wb") as target, path.open("rb+") as source:
+            with _opened(path, os.O_RDWR) as source, _opened(path.with_name(f"{path.name}.1"), FORMER) as target:
                 shutil.copyfileobj(source, target)
                 source.truncate(0)
         except FileNotFoundError:
@@ -67,6 +66,11 @@ class PaneLogs:
         except OSError:
             return False
         return True
+
+
+def _opened(path: Path, flags: int) -> BinaryIO:
+    """Open a file of ours, never what a link in its place leads to; raises OSError."""
+    return os.fdopen(os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600), "rb+" if flags == os.O_RDWR else "wb")
 
 
 def _remove(path: str) -> bool:

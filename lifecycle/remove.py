@@ -20,6 +20,7 @@ from transport.paths import Root
 from transport.profile import Profile
 from transport.registry import NotRegistered, Registry
 from transport.relocate import Place
+from transport.retired import Retired
 from transport.settle import default_directory
 from transport.spool.records import Buried
 from transport.spool.store import SpoolStore
@@ -120,6 +121,7 @@ class Remover:
         if (live := find_live(self.root, self.identities(name))) is not None:
             raise RemovalStuck(f"{live} has a session that did not end; it is stopped; repeat: peerwake remove {name}")
         reason = f"{name} was removed"
+        Retired(self.root.home).add(name)
         with SpoolStore(self.root.spool) as store:
             buried = store.bury_all(name, reason, self.clock.wall())
             withdrawn, notes = ((), ()) if removal.is_purged else self._withdraw(cwd)
@@ -129,7 +131,7 @@ class Remover:
                 withdrawn, notes = (), ()
             buried += store.bury_all(name, reason, self.clock.wall())
         if removal.is_purged:
-            notes += self._purge(cwd)
+            notes += self._purge(removal.place)
         forget(self.root, name)
         self.journal.clear()
         self.logs.lifecycle.write("remove", peer=name, cwd=cwd, purged=removal.is_purged, dead=len(buried))
@@ -152,8 +154,12 @@ class Remover:
         except (PeerwakeError, OSError) as error:
             return (), (f"its client's configuration was left as it is: {error}",)
 
-    def _purge(self, cwd: Path) -> tuple[str, ...]:
-        """Delete a directory below `peers/`: moved aside first, so that nobody meets half of it."""
+    def _purge(self, place: Place) -> tuple[str, ...]:
+        """Delete a directory below `peers/`, no other whatever a journal says: moved aside first, so that nobody
+        meets half of it."""
+        cwd = place.cwd
+        if cwd != default_directory(self.root, place.name):
+            return (f"{cwd} was not made for {place.name} and is left as it is",)
         aside = cwd.with_name(f".{cwd.name}.removed")
         shutil.rmtree(aside, ignore_errors=True)
         if cwd.is_dir() and not cwd.is_symlink() and not aside.exists():

@@ -25,6 +25,7 @@ from transport.paths import Root, check_socket_path
 from transport.profile import Profile, load_profile
 from transport.registry import Registry
 from transport.relocate import Place, renamed
+from transport.retired import Retired
 from transport.settle import NameTaken
 from transport.spool.faults import SpoolUncertain
 from transport.spool.records import Buried, MessageSettled
@@ -186,6 +187,7 @@ class Renamer:
         try:
             with suppress(JournalUnusable):
                 self.journal.write(replace(change, phase=Phase.CLEARING))
+            Retired(self.root.home).add(before.name)
             forget(self.root, before.name)
             self.journal.clear()
         except OSError as error:

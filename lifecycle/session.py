@@ -1,6 +1,7 @@
 """The record of a session we own: written before it starts, adopted by the next server."""
 
 import json
+import math
 import os
 import threading
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -77,7 +78,12 @@ OWN: Final = frozenset(each.name for each in fields(Session)) - {"foreign"}
 
 
 def _process(value: dict[str, object] | None) -> ProcessId | None:
-    return None if value is None else ProcessId(int(str(value["pid"])), str(value["started"]))
+    if value is None:
+        return None
+    pid = int(str(value["pid"]))
+    if pid < 1:
+        raise ValueError(f"{pid} is no process")
+    return ProcessId(pid, str(value["started"]))
 
 
 def _end(value: str | None) -> End | None:
@@ -110,7 +116,7 @@ def parse(text: str) -> Session:
         session = Session(**data, foreign=foreign)
     except SessionUnreadable:
         raise
-    except (PeerwakeError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (PeerwakeError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise SessionUnreadable(f"the record is damaged ({type(error).__name__}: {error})") from error
     if problem := _mistyped(session):
         raise SessionUnreadable(f"the record is damaged ({problem} is not what it should be)")
@@ -122,6 +128,8 @@ def _mistyped(session: Session) -> str | None:
     kinds: dict[str, type | tuple[type, ...]] = dict.fromkeys(TEXTS, str)
     kinds |= dict.fromkeys(OPTIONAL_TEXTS, (str, type(None))) | dict.fromkeys(SWITCHES, bool)
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(session, name), kind)]
+    if not math.isfinite(session.woke_at):
+        wrong.append("woke_at")
     pairs = session.client_env.items() if isinstance(session.client_env, dict) else [(None, None)]
     if not all(isinstance(name, str) and isinstance(value, str) for name, value in pairs):
         wrong.append("client_env")

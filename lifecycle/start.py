@@ -1,6 +1,7 @@
 """Fresh or resume: what the next session of an identity starts from, decided purely."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from lifecycle.runtimes.base import CannotResume
 from lifecycle.states import End, Mode, StartReason
@@ -74,6 +75,8 @@ def _by_topic(last: Last, topic: str | None) -> Start:
             return Start(Mode.FRESH, StartReason.CRASH)
         case End.NEW | End.SELF | End.TASK | End.REMOVED:
             return Start(Mode.FRESH, StartReason.ENDED)
+        case _:
+            assert_never(last.end)
 
 
 def _resumed(last: Last, reason: StartReason, *, is_demanded: bool = False) -> Start:

@@ -15,6 +15,7 @@ from lifecycle.deck import Deck
 from lifecycle.panelogs import PaneLogs
 from lifecycle.steady import SteadyWall
 from transport.identity import Identity
+from transport.leftovers import clear_leftovers
 from transport.logs import Logs
 from transport.message import MESSAGE_ID
 from transport.process import ProcessId
@@ -47,6 +48,7 @@ class Upkeep:
         if is_due:
             self._seldom_at = now
             await self._purge()
+            await self._clear_leftovers()
 
     async def ensure_canary(self) -> None:
         """See that somebody outside this server writes down what kills a tmux server."""
@@ -91,6 +93,18 @@ class Upkeep:
             total += await spool.purge(now - keep, now)
         if total:
             self.logs.delivery.write("purged", count=total)
+
+    async def _clear_leftovers(self) -> None:
+        """Remove what killed processes left half-written, here and where the peers keep what we write for them."""
+        root, registry = self.deck.terminals.root, self.deck.resolver.registry
+
+        def clear() -> int:
+            profiles = registry.snapshot().peers.values()
+            ours = [path for each in profiles for path in (each.cwd / ".peerwake", each.cwd / ".peerwake/inbox")]
+            return clear_leftovers([root.home, root.state, root.run, root.run / "prompts", *ours])
+
+        if count := await anyio.to_thread.run_sync(clear):
+            self.logs.lifecycle.write("leftovers", removed=count)
 
     def _body_files(self, messages: Iterable[tuple[str, Identity]]) -> Iterable[Path]:
         for message_id, recipient in messages:

@@ -146,6 +146,9 @@ class Application:
     def resolve_pane(self, pid: int) -> Identity | None:
         return self.attribution.of_process(pid)
 
+    def is_branded(self, pid: int) -> bool:
+        return self.attribution.is_branded(pid)
+
     def peer_at(self, directory: Path) -> Identity | None:
         return self.attribution.of_directory(directory)
 

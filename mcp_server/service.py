@@ -126,7 +126,11 @@ class Service(Protocol):
         ...
 
     def resolve_pane(self, pid: int) -> Identity | None:
-        """The session that process `pid` belongs to by ancestry or cgroup; may block, safe in a thread."""
+        """The session that process `pid` belongs to by ancestry; may block, safe in a thread."""
+        ...
+
+    def is_branded(self, pid: int) -> bool:
+        """Whether process `pid` was started in a session, also in one that has ended."""
         ...
 
     def peer_at(self, directory: Path) -> Identity | None:

@@ -10,6 +10,7 @@
 the tag then has `body-file` and `body-bytes`, and between the tags stand one line that says so and the first lines.
 """
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,11 +101,14 @@ def closing(message: Message) -> str:
 def place_body(message: Message, directory: Path, inline_bytes: int = INLINE_BYTES) -> Path | None:
     """Write a body longer than `inline_bytes` to `directory` (0700) and return the file, None for a short one.
 
-    Writing again gives the same file. Raises OSError.
+    Writing again gives the same file. Raises OSError, also where a link leads to another place.
     """
     data = message.body.encode()
     if len(data) <= inline_bytes:
         return None
+    linked = next((each for each in (directory.parent, directory) if each.is_symlink()), None)
+    if linked is not None:
+        raise OSError(errno.ELOOP, "a symbolic link; put the directory itself there", str(linked))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{message.id}.txt"
     write_atomic(path, data)

@@ -1,6 +1,7 @@
 """Where everything lives under one root, and the refusal of roots that cannot work."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,17 +100,22 @@ class Root:
                 " set PEERWAKE_HOME to a shorter path"
             )
         try:
-            for path in (self.home, self.peers, self.run, self.run / "tmux", self.state, self.logs):
+            for path in (self.home, *self._inner()):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.logs / "panes").mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise RootUnusable(
                 f"cannot create {error.filename}: {error.strerror}; set PEERWAKE_HOME to a directory you can write"
             ) from error
         self.check()
 
+    def _inner(self) -> tuple[Path, ...]:
+        return self.peers, self.run, self.run / "tmux", self.state, self.logs, self.logs / "panes"
+
     def check(self) -> None:
         """Raise RootUnusable unless the root is ours, private and writable."""
+        for path in (*self._inner(), self.run / "prompts", self.state / "canary", self.logs / "server-deaths"):
+            if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
+                raise RootUnusable(f"{path} is no directory, or a symbolic link to one; put the directory itself there")
         for path in (self.home, self.run, self.state):
             status = path.lstat() if path != self.home else path.stat()
             if status.st_uid != os.geteuid():
@@ -120,6 +126,25 @@ class Root:
                 raise RootUnusable(f"{path} is open to other users; run: chmod 700 {path}")
             if not os.access(path, os.W_OK | os.X_OK):
                 raise RootUnusable(f"{path} is not writable; run: chmod u+rwx {path}")
+        for path in (self.peers, self.runtimes, self.run / "tmux", self.logs, self.logs / "panes"):
+            _check_ours(path)
+
+    def check_owner(self) -> None:
+        """Raise RootUnusable for a root that somebody else made or may write to, before anything in it is believed."""
+        _check_ours(self.home)
+
+
+def _check_ours(path: Path) -> None:
+    """Raise RootUnusable for a directory that somebody else made or may write to; it need not be there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise RootUnusable(
+            f"{path} belongs to uid {status.st_uid} or can be written by others; if you did not expect that, move it"
+            f" away, else run: chown {os.geteuid()} {path} && chmod 700 {path}"
+        )
 
 
 def check_socket_path(path: Path) -> None:

@@ -1,6 +1,8 @@
 """Reading a client's transcript for the evidence that a message was taken."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +88,8 @@ class TranscriptTail:
         except FileNotFoundError:
             return progress.found
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(self.path))
             _restart_if_replaced(descriptor, progress)
             for line in _lines_with(descriptor, message_id.encode(), progress):
                 evidence = self._parse(line)
@@ -113,7 +117,7 @@ def _restart_if_replaced(descriptor: int, progress: _Progress) -> None:
 
 def _lines_with(descriptor: int, needle: bytes, progress: _Progress) -> Iterator[bytes]:
     """Yield the complete lines that hold `needle` and move the progress behind them."""
-    while chunk := os.pread(descriptor, CHUNK, progress.scanned):
+    while chunk := _next_chunk(descriptor, progress):
         start = progress.scanned
         progress.scanned += len(chunk)
         end = chunk.rfind(b"\n")
@@ -127,6 +131,17 @@ def _lines_with(descriptor: int, needle: bytes, progress: _Progress) -> Iterator
             block = os.pread(descriptor, start - progress.offset, progress.offset) + block
         yield from _holding(block, needle)
         progress.offset = complete
+
+
+def _next_chunk(descriptor: int, progress: _Progress) -> bytes:
+    """Return what stands behind the holes of a sparse file, whose size says nothing; empty at its end."""
+    if hasattr(os, "SEEK_DATA"):
+        try:
+            progress.scanned = max(progress.scanned, os.lseek(descriptor, progress.scanned, os.SEEK_DATA))
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return b""
+    return os.pread(descriptor, CHUNK, progress.scanned)
 
 
 def _holding(block: bytes, needle: bytes) -> Iterable[bytes]:

@@ -1,6 +1,7 @@
 """How a composed prompt reaches a client: a file of its own, in parts where it takes only so much at once."""
 
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -137,8 +138,12 @@ class Prompts:
         return last.prompt if last is not None and last.session_ref == reference else None
 
     def settled(self, spec: LaunchSpec, runtime: Runtime, program: str, env: Mapping[str, str]) -> LaunchSpec:
-        """Return the start with what the installed client can do; asks it only where that makes a difference."""
+        """Return the start with what the installed client can do; asks it only where that makes a difference.
+
+        Asked outside every session, so with the operator's `env`, and no other program than the operator's own.
+        """
         if spec.prompt_file is None or spec.mode is not Mode.RESUME or not runtime.prompt_resume_needs:
             return spec
-        able = self.abilities.has(program, runtime.prompt_resume_needs, env)
+        is_operators = shutil.which(runtime.command(spec)[0], path=env.get("PATH", "")) == program
+        able = is_operators and self.abilities.has(program, runtime.prompt_resume_needs, env)
         return replace(spec, is_prompt_renewable=able)

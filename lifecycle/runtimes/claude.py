@@ -23,6 +23,7 @@ TAG: Final = b"<peer-message-"
 PASTED: Final = re.compile(r'\s*<pasted_content id="[^"<>\n]{1,40}">\n')
 STATUS: Final = {"idle": ScreenState.READY, "busy": ScreenState.BUSY, "waiting": ScreenState.ASKS}
 STATUS_BYTES: Final = 64 * 1024
+REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
 
 def parse(line: bytes) -> tuple[str, Receipt] | None:
@@ -39,7 +40,7 @@ def parse(line: bytes) -> tuple[str, Receipt] | None:
         if not isinstance(record, dict) or record.get("isSidechain") or record.get("isMeta"):
             return None
         texts, evidence = _texts(record)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     ids = (_opening_id(text) for text in texts)
     return next(((message_id, evidence) for message_id in ids if message_id), None)
@@ -90,7 +91,7 @@ def _status_file(facts: SessionFacts, *, also_of_dead: bool = False) -> dict[str
             said = json.loads(file.read(STATUS_BYTES))
             written = os.fstat(file.fileno()).st_mtime
         started = str(said["procStart"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(said, dict) or said.get("pid") != facts.pane_pid:
         return None
@@ -103,14 +104,14 @@ def _status_file(facts: SessionFacts, *, also_of_dead: bool = False) -> dict[str
 def status(facts: SessionFacts) -> ScreenState | None:
     """Return what the client says it is doing; a word nobody knows is `unknown`."""
     said = _status_file(facts)
-    return None if said is None or "status" not in said else STATUS.get(said["status"], ScreenState.UNKNOWN)
+    return None if said is None or "status" not in said else STATUS.get(str(said["status"]), ScreenState.UNKNOWN)
 
 
 def refer(facts: SessionFacts) -> str | None:
     """Return the id of the conversation that the session is in now, or was last: `/clear` starts a new one."""
     said = _status_file(facts, also_of_dead=True)
     current = said.get("sessionId") if said else None
-    if isinstance(current, str) and current:
+    if isinstance(current, str) and REFERENCE.fullmatch(current):
         return current
     return _last_written(facts) or facts.session_ref or facts.session_id
 
@@ -119,7 +120,8 @@ def _last_written(facts: SessionFacts) -> str | None:
     """Return the conversation of this directory that was written last, of a client that has ended and left no word."""
     if facts.pane_pid is None or start_time(facts.pane_pid) is not None:
         return None
-    found = ((_changed(path), path.stem) for path in (_projects(facts) / slug(facts.cwd)).glob("*.jsonl"))
+    paths = (_projects(facts) / slug(facts.cwd)).glob("*.jsonl")
+    found = ((_changed(path), path.stem) for path in paths if REFERENCE.fullmatch(path.stem))
     return max((each for each in found if each[0] >= facts.woke_at), default=(0.0, None))[1]
 
 
@@ -142,7 +144,7 @@ def slug(cwd: Path) -> str:
 def locate(facts: SessionFacts) -> Path | None:
     """Return the transcript of the conversation that the session is in now, None before its first prompt."""
     reference = refer(facts)
-    if reference is None or not re.fullmatch(r"[0-9A-Za-z-]+", reference):
+    if reference is None or not REFERENCE.fullmatch(reference):
         return None
     projects = _projects(facts)
     candidates: Iterable[Path] = (projects / slug(facts.cwd) / f"{reference}.jsonl",)

@@ -50,7 +50,7 @@ def parse(line: bytes) -> tuple[str, Receipt] | None:
         if record["type"] != "response_item" or payload["type"] != "message" or payload["role"] != "user":
             return None
         texts = [str(part["text"]) for part in payload["content"] if part.get("type") == "input_text"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return next(((found, Receipt.CONSUMED) for text in texts if (found := opening_id(text))), None)
 
@@ -182,7 +182,7 @@ def _is_agent(path: Path) -> bool:
     """Tell whether a rollout is that of a sub-agent."""
     try:
         return _meta(path).get("thread_source") not in (None, "user")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -191,7 +191,7 @@ def _belongs(path: Path, facts: SessionFacts) -> bool:
         meta = _meta(path)
         begun = datetime.fromisoformat(meta["timestamp"])
         same = os.path.realpath(meta["cwd"]) == os.path.realpath(facts.cwd)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return False
     begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
     return same and not _is_agent(path) and begun.timestamp() >= facts.woke_at - EARLY_SECONDS
@@ -231,7 +231,7 @@ def _turn_begun(path: Path) -> float | None:
     try:
         line = tail[tail.rfind(b"\n", 0, start) + 1 :].partition(b"\n")[0]
         return datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

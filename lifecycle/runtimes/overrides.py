@@ -52,7 +52,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RuntimeInvalid(path, "", "it is nested too deeply; flatten it") from error
     except UnicodeDecodeError as error:
         raise RuntimeInvalid(path, "", f"it is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise RuntimeInvalid(path, "", f"it is not TOML: {error}; correct that line") from error
 
 

@@ -1,6 +1,7 @@
 """The bundled terminal agent: for the demo, the tests and the benchmarks."""
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ DIRECTORY: Final = Path(".peerwake/runtimes/scripted")
 EVIDENCE: Final = {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}
 TAIL_BYTES: Final = 512
 CLEARS_MAX: Final = 1000
+REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
 
 def parse(line: bytes) -> tuple[str, Receipt] | None:
@@ -57,8 +59,9 @@ def _next(path: Path) -> str | None:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
             last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
         record = json.loads(last)
-        return str(record["next"]) if record["type"] == "cleared" else None
-    except (OSError, ValueError, KeyError, TypeError):
+        following = str(record["next"])
+        return following if record["type"] == "cleared" and REFERENCE.fullmatch(following) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.attribution import Attribution, listening, recorded
+from lifecycle.attribution import LEFT_OVER, Attribution, listening, recorded
 from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions
 from mcp_server.cli.context import Context
@@ -43,13 +43,18 @@ class LocalCallers:
     def bound(self) -> Identity | None:
         """Return the peer that this process is and nobody else, None for the operator."""
         bearer = self._bearer()
-        pane = self._attribution().of_process(os.getpid())
+        attribution = self._attribution()
+        pane = attribution.of_process(os.getpid())
         if pane is not None:
             if bearer is not None and bearer.identity != pane:
                 raise NotAllowed(f"this process runs in the session of {pane}; it cannot act with another credential")
             return pane
-        if bearer is not None:
+        if bearer is not None and bearer.identity is not None:
             return bearer.identity
+        if attribution.is_branded(os.getpid()):
+            raise NotAllowed(LEFT_OVER)
+        if bearer is not None:
+            return None
         # The environment binds its bearer; it never makes anybody an operator.
         declared = self.context.environ.get("PEER_IDENTITY")
         return parse_identity(declared, "PEER_IDENTITY") if declared else None

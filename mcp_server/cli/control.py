@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -67,6 +68,9 @@ def connect(context: Context) -> Control:
             raise NoServer(f"{path} belongs to another user; set PEERWAKE_HOME to your own directory")
         connection.settimeout(CONNECT_SECONDS)
         connection.connect(path)
+        # Looked at again: the name may have become another socket's since.
+        if _server_uid(connection) != os.geteuid():
+            raise NoServer(f"{path} is served by another user; set PEERWAKE_HOME to your own directory")
         return Control(connection, {"credential": context.credential, "cwd": context.cwd})
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
         connection.close()
@@ -80,6 +84,12 @@ def connect(context: Context) -> Control:
     except BaseException:
         connection.close()
         raise
+
+
+def _server_uid(connection: socket.socket) -> int:
+    """Return who listens at the other end: struct ucred of Linux and xucred of macOS have it at the same place."""
+    level, option, size = (socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if sys.platform == "linux" else (0, 1, 76)
+    return int.from_bytes(connection.getsockopt(level, option, size)[4:8], sys.byteorder)
 
 
 def ask(

@@ -34,6 +34,7 @@ class Offline:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.root = Root(Path(context.home))
+        self.root.check_owner()
         self.clock = SystemClock()
         self.registry = Registry(self.root, self.clock)
         self.flags = Flags(self.root)

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from mcp_server.cli.context import Context
 
+UNPRINTED = {
+    code: f"\\u{code:04x}"
+    for code in (*range(0x7F, 0xA0), 0x200E, 0x200F, 0x061C, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
 COLOURS = {
     "live": "32", "busy": "33", "booting": "33", "asleep": "2", "stopped": "2", "unknown": "2",
     "blocked": "31", "failed": "31", "ok": "32", "warning": "33", "error": "31",
@@ -71,9 +75,11 @@ def _padded(context: Context, cell: str, width: int, number: int) -> str:
     return paint(context, cell, padded) if number else padded
 
 
-def document(context: Context, value: object) -> None:
-    """Print one JSON document."""
-    context.say(json.dumps(value, indent=2, ensure_ascii=False))
+def document(context: Context, value: object, indent: int | None = 2) -> None:
+    """Print one JSON document; what could move a terminal's cursor or the order of its text is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    # JSON itself escapes only C0; a bare character as these stands nowhere but within a string.
+    context.say(text.translate(UNPRINTED))
 
 
 def whose(context: Context) -> dict[str, str]:

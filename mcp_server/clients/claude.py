@@ -91,7 +91,7 @@ def _text(path: Path, data: bytes | None) -> str:
     try:
         text = data.decode("utf-8-sig")
         document = json.loads(text)
-    except (UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigUnusable(f"{path} is not JSON ({error}); mend or remove it, nothing was changed") from error
     if not isinstance(document, dict):
         raise ConfigUnusable(f"{path} is not a JSON object; mend or remove it, nothing was changed")

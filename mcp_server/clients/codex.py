@@ -89,7 +89,7 @@ def _decode(path: Path, data: bytes) -> str:
 def _check(path: Path, text: str, problem: str) -> None:
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigUnusable(f"{path} {problem} ({error}); mend it, nothing was changed") from error
 
 

@@ -88,6 +88,7 @@ def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int, in
         key, position = _decode(text, position)
         first = _skip(text, _skip(text, position) + 1)
         _, last = _decode(text, first)
+        members.pop(key, None)  # of two members of one name the last counts, and it stands where it stands
         members[key] = (first, last)
         position = last
 

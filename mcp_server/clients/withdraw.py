@@ -86,7 +86,7 @@ def _block(path: Path, home: str | None) -> Path | None:
 def _home_of(block: str) -> object:
     try:
         entry = tomllib.loads(block)["mcp_servers"][SERVER]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return entry.get("env", {}).get(HOME)
 
@@ -108,7 +108,7 @@ def _json(path: Path) -> tuple[str, Any]:
     try:
         text = data.decode("utf-8-sig")
         return text, json.loads(text)
-    except (UnicodeDecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigUnusable(f"{path} is not JSON ({error}); it was left as it is") from error
 
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import select
+import sys
 import time
 
 from mcp_server.serve.bridge_session import INVALID_REQUEST, Session, error_line
@@ -23,6 +24,13 @@ REFUSED_SECONDS = 2.0
 FIRST_RETRY = 0.01
 LAST_RETRY = 0.25
 PATIENT_RETRY = 1.0
+# Either answer has the uid at the same place: struct ucred of Linux, struct xucred of macOS.
+PEER_CREDENTIALS = (_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12) if sys.platform == "linux" else (0, 1, 76)
+
+
+def server_uid(connection: _socket.socket) -> int:
+    """Return who listens at the other end of a unix connection, as the kernel tells it."""
+    return int.from_bytes(connection.getsockopt(*PEER_CREDENTIALS)[4:8], sys.byteorder)
 
 
 class Config:
@@ -256,6 +264,11 @@ class Bridge:
             connection.close()
             self._reason = self._reason or f"{self._config.socket}: {error.strerror}"
             return
+        uid = server_uid(connection)
+        if uid != os.geteuid():
+            connection.close()
+            self._reason = f"{self._config.socket} belongs to a server of another user (uid {uid}); it was told nothing"
+            return
         self._socket = connection
         self._awaits_hello = True
         self._from_server.clear()
@@ -293,7 +306,10 @@ class Bridge:
         try:
             for name in ("", "run", "logs"):
                 # One by one: only the last directory of a path gets the mode.
-                os.makedirs(os.path.join(self._config.home, name), 0o700, exist_ok=True)
+                place = os.path.join(self._config.home, name)
+                os.makedirs(place, 0o700, exist_ok=True)
+                if os.stat(place).st_uid != os.geteuid():
+                    raise PermissionError(1, "it belongs to another user", place)
             lock = os.path.join(self._config.home, "run", "start.lock")
             self._start_lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             fcntl.flock(self._start_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ from typing import Final
 
 import anyio
 
+from lifecycle.attribution import LEFT_OVER
 from lifecycle.requests import NotAllowed
 from mcp_server.serve.credentials import BadCredential, Bearer, Credentials
 from mcp_server.serve.peercred import PeerProcess
@@ -28,6 +29,7 @@ class Caller:
     identity: Identity | None
     is_operator: bool
     peer_pid: int | None = None
+    generation: int = 0
 
     @property
     def sender(self) -> Identity:
@@ -76,6 +78,8 @@ class Callers:
             if bearer is not None and bearer.identity != pane:
                 raise NotAllowed(f"this process runs in the session of {pane}; it cannot act with another credential")
             return self._peer(pane, pid)
+        if pid is not None and (bearer is None or bearer.identity is None) and self._service.is_branded(pid):
+            raise NotAllowed(LEFT_OVER)
         if bearer is not None:
             return self._named(bearer, pid)
         standing = None
@@ -97,9 +101,13 @@ class Callers:
         return self._named(bearer, None)
 
     def check(self, caller: Caller) -> None:
-        """Raise NotAllowed when the caller's peer has been removed since it connected."""
-        if caller.identity is not None and not self._service.knows(caller.identity):
+        """Raise NotAllowed when the caller's peer has been removed since it connected, also if there is a new one."""
+        if caller.identity is None:
+            return
+        if not self._service.knows(caller.identity):
             raise NotAllowed(f"{caller.identity} is not registered any more; an operator can create it again")
+        if not caller.is_operator and self._credentials.generation(caller.identity) != caller.generation:
+            raise NotAllowed(f"the {caller.identity} that connected was removed; connect again as the new one")
 
     def _bearer(self, credential: str | None) -> Bearer | None:
         # A client that does not know the variable sends the reference itself.
@@ -113,7 +121,8 @@ class Callers:
         return self._peer(bearer.identity, pid)
 
     def _peer(self, identity: Identity, pid: int | None) -> Caller:
-        caller = Caller(identity, is_operator=False, peer_pid=pid)
+        generation = self._credentials.generation(identity)
+        caller = Caller(identity, is_operator=False, peer_pid=pid, generation=generation)
         self.check(caller)
         return caller
 

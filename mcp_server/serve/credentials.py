@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from transport.errors import InvalidInput, PeerwakeError
 from transport.identity import Identity, parse_identity
+from transport.retired import Retired
 
 VERSION: Final = "pw1"
 OPERATOR_NAME: Final = "operator"
@@ -39,10 +40,11 @@ class Bearer:
 
 
 class Credentials:
-    """Makes and checks tokens with the key of one root."""
+    """Makes and checks tokens with the key of one root; a name that was `retired` has others from then on."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, retired: Retired | None = None) -> None:
         self._key = key
+        self._retired = retired
 
     def credential_for(self, identity: Identity) -> str:
         """Return the token of one presence of a peer."""
@@ -52,13 +54,17 @@ class Credentials:
         """Return the operator's token, which no peer's token can be turned into."""
         return self._token("operator", OPERATOR_NAME)
 
+    def generation(self, identity: Identity) -> int:
+        """Return how many peers of this name are gone; raises SecretUnusable."""
+        return self._generation(identity.personality)
+
     def verify(self, token: str) -> Bearer:
         """Return whom the token names; raises BadCredential. Takes the same time for every forgery."""
         _, _, rest = token.partition(".")
         name, _, _ = rest.partition(".")
         label: Literal["operator", "peer"] = "operator" if name == OPERATOR_NAME else "peer"
         expected = self._token(label, name[:MAX_TOKEN])
-        if not hmac.compare_digest(expected.encode(), token[:MAX_TOKEN].encode("utf-8", "replace")):
+        if not hmac.compare_digest(_bytes(expected), _bytes(token[:MAX_TOKEN])):
             raise BadCredential("the credential is not valid for this server; make one with: peerwake mcp-config")
         if label == "operator":
             return Bearer(None)
@@ -68,9 +74,23 @@ class Credentials:
             raise BadCredential(f"the credential names no identity: {error}") from error
 
     def _token(self, label: str, name: str) -> str:
-        message = f"peerwake {label} credential\0{name}".encode("utf-8", "replace")
+        message = _bytes(f"peerwake {label} credential\0{name}")
+        generation = self._generation(name.partition("-")[2]) if label == "peer" else 0
+        if generation:
+            message += b"\0%d" % generation
         digest = hmac.new(self._key, message, hashlib.sha256).digest()
         return f"{VERSION}.{name}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+    def _generation(self, personality: str) -> int:
+        try:
+            return 0 if self._retired is None else self._retired.count(personality)
+        except OSError as error:
+            raise SecretUnusable(f"cannot read which credentials ended: {error}; mend that file") from error
+
+
+def _bytes(text: str) -> bytes:
+    """Return text as bytes, also what is no valid Unicode; different texts stay different."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def load_credentials(path: Path) -> Credentials:
@@ -83,7 +103,7 @@ def load_credentials(path: Path) -> Credentials:
         key = _read(path)
     except OSError as error:
         raise SecretUnusable(f"cannot use {path}: {error.strerror}; mend it, or move it away for a new key") from error
-    return Credentials(key)
+    return Credentials(key, Retired(path.parent))
 
 
 def _create(path: Path) -> None:

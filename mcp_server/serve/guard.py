@@ -68,6 +68,7 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope["headers"])
+        _check_framing(headers, scope["http_version"])
         self._check_host(headers)
         app = self._routes.get(scope["path"].rstrip("/"))
         if app is None:
@@ -118,6 +119,8 @@ class Guard:
         with anyio.move_on_after(self._options.body_seconds):
             while True:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HttpRefusal(400, INVALID_REQUEST, "the body ended before its end", "body-cut-off")
                 size += len(message.get("body", b""))
                 if size > FORGOTTEN_TIMES * limit:
                     raise too_large
@@ -145,6 +148,16 @@ class Headers:
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self._raw if key == name]
+
+
+def _check_framing(headers: Headers, version: str) -> None:
+    """Refuse what a proxy in front may read in another way than we do: where a request ends, and whose it is."""
+    is_chunked = bool(headers.all("transfer-encoding"))
+    if is_chunked and (headers.all("content-length") or version != "1.1"):
+        text = "a request has either a Content-Length or, in HTTP/1.1, a Transfer-Encoding"
+        raise HttpRefusal(400, INVALID_REQUEST, text, "bad-framing")
+    if len(headers.all("authorization")) > 1:
+        raise HttpRefusal(400, INVALID_REQUEST, "send one Authorization header", "bad-framing")
 
 
 def check_message(body: bytes) -> None:
@@ -222,7 +235,7 @@ async def _refuse(refusal: HttpRefusal, send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="peerwake"'))
-    if refusal.status in (408, 413):
+    if refusal.status in (408, 413) or refusal.code == "bad-framing":
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -31,7 +31,11 @@ class ServerRunning(PeerwakeError):
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port."""
+    """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port.
+
+    `sessions_each` and `streams_each` bound what one caller holds open over HTTP, `max_waiting` the
+    connections that have said nothing yet.
+    """
 
     host: str = DEFAULT_HOST
     port: int | None = DEFAULT_PORT
@@ -40,8 +44,12 @@ class ServeOptions:
     message_bytes: int = 1 << 20
     header_seconds: float = 10.0
     body_seconds: float = 30.0
+    unread_seconds: float = 60.0
     stop_seconds: float = 5.0
     max_sessions: int = 1_000
+    sessions_each: int = 200
+    streams_each: int = 100
+    max_waiting: int = 512
 
     def check(self) -> None:
         """Raise NotLoopback unless the host is this machine's own or `allow_remote` is set."""

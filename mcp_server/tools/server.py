@@ -68,11 +68,12 @@ class ToolServer:
         return TEMPLATES
 
     async def read(self, ctx: Context, params: types.ReadResourceRequestParams) -> dict[str, Any]:
+        uri = str(params.uri)
         try:
             self._callers.check(caller_of(ctx))
-            return await read_resource(self._service, str(params.uri))
+            return await read_resource(self._service, uri)
         except PeerwakeError as error:
-            raise MCPError(types.INVALID_PARAMS, str(error), {"code": error.code}) from error
+            raise MCPError(types.INVALID_PARAMS, str(error), {"code": error.code, "uri": uri}) from error
 
     async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> dict[str, Any]:
         """Run one tool for a call that the SDK has checked."""

@@ -72,6 +72,7 @@ class MemoryService:
         self.waking: set[str] = set()
         self.arrivals: list[Identity] = []
         self.panes: dict[int, Identity] = {}
+        self.branded: set[int] = set()
         self.own_sessions: list[tuple[str, Identity]] = []
         self.accept_gate: anyio.Event | None = None
         self._now = now
@@ -314,6 +315,9 @@ class MemoryService:
 
     def resolve_pane(self, pid: int) -> Identity | None:
         return self.panes.get(pid)
+
+    def is_branded(self, pid: int) -> bool:
+        return pid in self.branded
 
     def peer_at(self, directory: Path) -> Identity | None:
         for row in self.rows.values():

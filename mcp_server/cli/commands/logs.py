@@ -1,6 +1,5 @@
 """`peerwake logs`: what was decided, delivered and what died, in the order of time."""
 
-import json
 import re
 import time
 from datetime import datetime
@@ -76,6 +75,6 @@ def show(context: Context, lines: list[Line], *, follow: bool) -> None:
     rows = [whose | {"log": line.log, **line.fields} for line in lines]
     if follow:
         for row in rows:
-            context.say(json.dumps(row, ensure_ascii=False))
+            tables.document(context, row, indent=None)
     else:
         tables.document(context, {"lines": rows})

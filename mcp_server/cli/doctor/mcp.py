@@ -98,7 +98,7 @@ def _document(path: Path) -> dict[str, Any]:
         return {}
     except OSError as problem:
         raise Broken(f"{path} cannot be read: {problem.strerror}") from problem
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise Broken(f"{path} cannot be read: {problem}; mend or remove it first") from problem
     if not isinstance(found, dict):
         raise Broken(f"{path} is not an object; mend or remove it first")

@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Return the first answer that is true, or the last one after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := true()) and time.monotonic() < deadline:

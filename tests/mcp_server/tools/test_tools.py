@@ -362,8 +362,9 @@ async def test_resources(run: Running, client: Client) -> None:
     peer = json.loads((await client.read_resource("peer://alice")).contents[0].text)
     assert peer["description"] == "reviews code"
     for uri in ("peer://nobody", "peer://", "fleet://other"):
-        with pytest.raises(MCPError):
+        with pytest.raises(MCPError) as refusal:
             await client.read_resource(uri)
+        assert refusal.value.error.data["uri"] == uri
 
 
 async def test_pipelined_calls_of_one_client_are_accepted_in_their_order(run: Running, client: Client) -> None:

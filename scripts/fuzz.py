@@ -1,0 +1,92 @@
+"""Installs the pinned atheris into a cache directory and runs the targets of the security tests with it."""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from environment import locked, run
+
+LOCK = "scripts/fuzz-requirements.lock"
+MAIN = "tests/security/fuzz_main.py"
+LONGEST_BYTES = 20_000
+MEMORY_MIB = 3_000
+SLOWEST_SECONDS = 20
+
+
+def install(top: Path, cache: Path) -> Path:
+    """Bring atheris to the pinned version, once for any number of processes; returns its directory.
+
+    Raises CalledProcessError where there is none for this Python.
+    """
+    pin = hashlib.sha256(sys.version.encode() + (top / LOCK).read_bytes()).hexdigest()[:16]
+    place = cache / f"atheris-{pin}"
+    with locked(cache / "lock"):
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            options = ("--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
+            run(sys.executable, "-m", "pip", "install", *options, "--target", place, "-r", top / LOCK)
+            (place / "complete").touch()
+    return place
+
+
+def targets(top: Path) -> list[str]:
+    """The names of all targets."""
+    code = "from tests.security.fuzz_targets import TARGETS; print(*TARGETS)"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=top, env=environment(top), check=True, capture_output=True, text=True
+    ).stdout.split()
+
+
+def environment(top: Path, *more: Path) -> dict[str, str]:
+    """The environment of a run: the clone and `more` are where modules are looked for."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (top, *more)))}
+
+
+def fuzz(top: Path, atheris: Path, cache: Path, name: str, seconds: int) -> bool:
+    """Fuzz one target; False when it found an input that breaks a promise, which is kept in `findings`."""
+    findings = cache / "findings" / name
+    findings.mkdir(parents=True, exist_ok=True)
+    limits = (f"-max_total_time={seconds}", f"-timeout={SLOWEST_SECONDS}", f"-max_len={LONGEST_BYTES}")
+    places = (f"-artifact_prefix={findings}/", f"-rss_limit_mb={MEMORY_MIB}", "-print_final_stats=1")
+    argv = (sys.executable, top / MAIN, name, cache / "corpus" / name, *limits, *places)
+    # libFuzzer ends its process at once, and what the target wrote stays.
+    with (findings / "log").open("wb") as log, tempfile.TemporaryDirectory(prefix="pwfuzz-") as room:
+        env = environment(top, atheris) | {"TMPDIR": room}
+        done = subprocess.run(argv, cwd=top, env=env, stdout=log, stderr=log)
+    runs = [
+        line for line in (findings / "log").read_text("utf-8", "replace").splitlines() if "number_of_executed" in line
+    ]
+    count = runs[-1].rpartition(":")[2].strip() if runs else "?"
+    print(f"{name}: {count} runs, {'no finding' if done.returncode == 0 else f'FOUND, see {findings}'}", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """0 when no target found anything, 1 when one did or atheris cannot be had."""
+    parser = argparse.ArgumentParser(prog="scripts/fuzz", description=__doc__)
+    parser.add_argument("top", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("cache", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("target", nargs="*", help="by default all of them, one after the other")
+    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target (60)")
+    chosen = parser.parse_args()
+    known = targets(chosen.top)
+    unknown = set(chosen.target) - set(known)
+    if unknown:
+        parser.error(f"no target {sorted(unknown)[0]!r}; there are {', '.join(known)}")
+    try:
+        atheris = install(chosen.top, chosen.cache)
+    except subprocess.CalledProcessError:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        print(f"peerwake: there is no atheris for Python {version} on this system (see above)", file=sys.stderr)
+        return 1
+    results = [fuzz(chosen.top, atheris, chosen.cache, name, chosen.seconds) for name in chosen.target or known]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
