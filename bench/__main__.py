@@ -1,22 +1,33 @@
-"""`python -m bench [NAME …] [--quick] [--record]`: run benchmarks, print or record their figures."""
+"""`python -m bench [NAME …] [--quick] [--record] [--strict] [--minutes N]`: run benchmarks, print or record figures.
+
+Without a name: every module that is not long, and the contract's table at the end. `contract` runs only what
+that table needs.
+"""
 
 import argparse
 import importlib
 import pkgutil
 import sys
+import time
+import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import bench
+from bench.contract import FLOORS, MODULES, section, unmet
 from bench.machine import TOP, describe
 from bench.rows import Row, table
 
 RESULTS: Final = TOP / "bench" / "RESULTS.md"
+CONTRACT: Final = "contract"
+SOAK: Final = "soak"
+LONG: Final = frozenset({"growth", SOAK})
 TITLE: Final = """# Results
 
-Written by `scripts/bench --record`. Each section is one run of one module of `bench/`; a ratio compares
-with something measured in the same run.
+Written by `scripts/bench --record`. Each section is one run of one module of `bench/`, the one at the top is one run
+of all that the contract's numbers need; a ratio compares with something measured in the same run.
 """
 
 
@@ -27,31 +38,79 @@ def available() -> list[str]:
     return sorted(name.removeprefix("bench.") for name, run in found if run is not None and run.__module__ == name)
 
 
-def record(path: Path, name: str, section: str) -> None:
-    """Replace the section of `name` in the results, or add it."""
+def record(path: Path, name: str, text: str) -> None:
+    """Replace the section of `name` in the results, or add it; the contract's comes first."""
     sections = _sections(path)
-    sections[name] = section.strip()
-    parts = [TITLE.strip(), *(f"## {key}\n\n{sections[key]}" for key in sorted(sections))]
+    sections[name] = text.strip()
+    order = sorted(sections, key=lambda key: (key != CONTRACT, key))
+    parts = [TITLE.strip(), *(f"## {key}\n\n{sections[key]}" for key in order)]
     path.write_text("\n\n".join(parts) + "\n")
 
 
+@dataclass(slots=True)
+class Book:
+    """The rows of one run, by module; each is printed as it comes, and recorded where that is asked for."""
+
+    quick: bool
+    minutes: float
+    record: bool
+    machine: str = field(default_factory=describe)
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def run(self, name: str) -> None:
+        """Run one module; what fails is told, and the others go on."""
+        module, began = importlib.import_module(f"bench.{name}"), time.monotonic()
+        try:
+            self.rows[name] = module.run(self.quick, self.minutes) if name == SOAK else module.run(self.quick)
+        except Exception as error:
+            traceback.print_exc()
+            self.failed[name] = f"{type(error).__name__}: {error}"[:200]
+            print(f"{name}: FAILED, {self.failed[name]}\n", flush=True)
+            return
+        print(f"{name} ({time.monotonic() - began:.0f} s)\n\n{table(self.rows[name])}\n", flush=True)
+        if self.record:
+            record(RESULTS, name, f"{self.machine}\n\n{table(self.rows[name])}")
+
+    def contract(self) -> None:
+        """Print the contract's table of what was run."""
+        text = section(self.all(), self.rows.get(FLOORS, []), quick=self.quick, failed=self.failed)
+        print(f"{CONTRACT}\n\n{text}\n", flush=True)
+        if self.record:
+            record(RESULTS, CONTRACT, f"{self.machine}\n\n{text}")
+
+    def all(self) -> list[Row]:
+        """Return the rows of all modules."""
+        return [row for rows in self.rows.values() for row in rows]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what was named, everything by default; exit code 2 for an unknown name."""
+    """Run what was named: 2 for an unknown name, 1 when a benchmark failed, or with --strict a bound is not met."""
     known = available()
     parser = argparse.ArgumentParser(prog="python -m bench", description=bench.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(known)} (default: all)")
+    shown = ", ".join([CONTRACT, *known])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {shown} (default: all but the long ones)")
     parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.relative_to(TOP)}")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is not met")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long the soak runs (60)")
     arguments = parser.parse_args(argv)
-    if unknown := sorted(set(arguments.names) - set(known)):
-        parser.error(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}")
-    machine = describe()
-    for name in arguments.names or known:
-        rows: list[Row] = importlib.import_module(f"bench.{name}").run(arguments.quick)
-        print(f"{name}\n\n{table(rows)}\n", flush=True)
-        if arguments.record:
-            record(RESULTS, name, f"{machine}\n\n{table(rows)}")
-    return 0
+    if unknown := sorted(set(arguments.names) - {CONTRACT, *known}):
+        parser.error(f"no benchmark named {', '.join(unknown)}; there are: {shown}")
+    book = Book(arguments.quick, arguments.minutes, arguments.record)
+    for name in chosen(arguments.names, known):
+        book.run(name)
+    if not arguments.names or CONTRACT in arguments.names:
+        book.contract()
+    return int(bool(book.failed) or (arguments.strict and bool(unmet(book.all()))))
+
+
+def chosen(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return the modules to run, each once: `contract` stands for what its table needs."""
+    if not names:
+        return [*MODULES, *(name for name in known if name not in MODULES and name not in LONG)]
+    every = [each for name in names for each in (MODULES if name == CONTRACT else (name,))]
+    return list(dict.fromkeys(every))
 
 
 def _sections(path: Path) -> dict[str, str]:

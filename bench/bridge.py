@@ -13,12 +13,15 @@ import mcp_server.serve.bridge as bridge_module
 from bench.callers import HANDSHAKE
 from bench.ground import bare_python, ground, median_ms, seconds_of, spread
 from bench.memory import memory_of
-from bench.rows import Row
+from bench.rows import Row, answer
+from bench.terms import TERMS
 from tests.live.world import World
 
 QUESTION: Final = b"".join(
     json.dumps(line).encode() + b"\n" for line in (*HANDSHAKE, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
 )
+CONFIGURED: Final = "as configured"
+IDLE: Final = "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
 FLOOR: Final = "python -I -S -c pass"
 
 
@@ -39,17 +42,18 @@ def run(quick: bool) -> list[Row]:
         world.serve()
         entry = json.loads((cwd / ".mcp.json").read_text())["mcpServers"]["peerwake"]
         by_file = [sys.executable, "-I", "-S", str(bridge_module.__file__)]
-        commands = {"the bridge's file": by_file, "as configured": [entry["command"], *entry["args"]]}
+        commands = {"the bridge's file": by_file, CONFIGURED: [entry["command"], *entry["args"]]}
         starts: dict[str, list[Started]] = {name: [] for name in commands}
         floor: list[float] = []
         for _ in range(count):
             floor.append(seconds_of(lambda: bare_python("-I", "-S")))
             for name, argv in commands.items():
                 starts[name].append(start(world, argv, cwd))
+    bare = bare_memory()
     rows = [Row(FLOOR, median_ms(floor), "ms", note=spread(floor))]
     for name, made in starts.items():
-        rows += _rows(name, made, median_ms(floor))
-    return [*rows, Row("answer of tools/list", starts["as configured"][0].answer_bytes, "bytes", "≤ 4,800")]
+        rows += _rows(name, made, median_ms(floor), bare)
+    return [*rows, answer("tools.list", starts[CONFIGURED][0].answer_bytes)]
 
 
 def start(world: World, argv: list[str], cwd: Path) -> Started:
@@ -71,12 +75,27 @@ def start(world: World, argv: list[str], cwd: Path) -> Started:
     return Started(seconds, len(answer), memory)
 
 
-def _rows(name: str, made: list[Started], floor: float) -> list[Row]:
+def bare_memory() -> dict[str, float]:
+    """Return the memory of a bare interpreter that waits for its standard input."""
+    argv = [sys.executable, "-I", "-S", "-c", IDLE]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.read(1)
+        found = memory_of([process.pid])
+        process.stdin.close()
+    return found
+
+
+def _rows(name: str, made: list[Started], floor: float, bare: dict[str, float]) -> list[Row]:
     seconds = [one.seconds for one in made]
-    value = median_ms(seconds)
-    rows = [Row(f"start → tools/list, {name}", value, "ms", "≤ 30", value / floor, FLOOR, spread(seconds))]
-    for key, word, bound in (("Rss", "resident", "≤ 12"), ("Pss", "proportional", "≤ 6")):
-        found = [one.memory[key] for one in made if key in one.memory]
-        if found:
-            rows.append(Row(f"one bridge, {word}, {name}", max(found), "MiB", bound))
-    return rows
+    found = [("bridge.start", f"start → tools/list, {name}", median_ms(seconds), floor, FLOOR, spread(seconds))]
+    for kind, key, word in (("Rss", "bridge.resident", "resident"), ("Pss", "bridge.proportional", "proportional")):
+        sizes = [one.memory[kind] for one in made if kind in one.memory]
+        if sizes and kind in bare:
+            found.append((key, f"one bridge, {word}, {name}", max(sizes), bare[kind], "a bare python -I -S", ""))
+    return [
+        answer(key, value, name=label, ratio=value / base, of=of, note=note)
+        if name == CONFIGURED
+        else Row(label, value, TERMS[key].unit, TERMS[key].bound, value / base, of, note)
+        for key, label, value, base, of, note in found
+    ]

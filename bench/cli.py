@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Final
 
 from bench.ground import bare_python, ground, median_ms, seconds_of, spread
 from bench.machine import TOP
-from bench.rows import Row
+from bench.rows import Row, answer, not_run
+from bench.terms import TERMS
 from tests.live.world import World
 
 FLOOR: Final = "python -I -S -c pass"
@@ -22,6 +24,10 @@ COMMANDS: Final[dict[str, Sequence[str]]] = {
     "peerwake --help": ("--help",),
     "peerwake send --help": ("send", "--help"),
 }
+PS: Final = "peerwake ps --json"
+ANSWERS: Final = {"peerwake send (delivered)": "cli.send", "peerwake list": "cli.list", PS: "cli.ps"}
+if find_spec("mcp_server.cli.commands.ps"):
+    COMMANDS[PS] = ("ps", "--json")
 
 
 def run(quick: bool) -> list[Row]:
@@ -40,10 +46,17 @@ def run(quick: bool) -> list[Row]:
         rate = one_after_the_other(world, seconds)
     floor = median_ms(isolated)
     rows = [Row(FLOOR, floor, "ms", note=spread(isolated)), Row("python -c pass", median_ms(plain), "ms")]
-    for name, found in times.items():
-        value = median_ms(found)
-        rows.append(Row(name, value, "ms", "≤ 60", value / floor, FLOOR, spread(found)))
-    return [*rows, Row("peerwake send --wait 0, one after the other", rate, "/s", "≥ 15")]
+    rows += [_row(name, median_ms(found), floor, spread(found)) for name, found in times.items()]
+    if PS not in times:
+        rows.append(not_run(ANSWERS[PS], "there is no such command yet"))
+    share = rate * floor / 1e3
+    return [*rows, answer("cli.rate", rate, ratio=share, of=FLOOR, note="send --wait 0, one after the other")]
+
+
+def _row(name: str, value: float, floor: float, note: str) -> Row:
+    if key := ANSWERS.get(name):
+        return answer(key, value, name=name, ratio=value / floor, of=FLOOR, note=note)
+    return Row(name, value, "ms", TERMS["cli.send"].bound, value / floor, FLOOR, note)
 
 
 def _prepare(world: World) -> None:

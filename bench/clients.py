@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from bench.ground import median_ms, spread
 from bench.raw import Tail, open_pane, poll, wait_for
-from bench.rows import Row
+from bench.rows import Row, answer, not_run
 from bench.wake import start
 from lifecycle.runtimes.base import SessionFacts
 from tests.clients.client import Client
@@ -41,7 +41,8 @@ UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def run(quick: bool) -> list[Row]:
     """Measure each client in a world of its own, or say why not."""
     if clients_bin() is None:
-        return [Row("real clients", 0, "measured", note=f"set {VARIABLE} to the directory of claude and codex")]
+        why = f"set {VARIABLE} to the directory of claude and codex"
+        return [not_run(f"{what}.{runtime}", why) for runtime in RUNTIMES for what in ("wake", "send")]
     rows: list[Row] = []
     for runtime in RUNTIMES:
         rows += anyio.run(_measure, runtime, 3 if quick else 10)
@@ -90,11 +91,11 @@ def _rows(runtime: str, taken: Taken) -> list[Row]:
     boots, enters = f"{runtime}: its own boot to ready", f"{runtime}: its own Enter → transcript"
     return [
         Row(boots, boot * 1e3, "ms", note=spread(taken.boots)),
-        Row(f"{runtime}: send → ready", wake * 1e3, "ms", "", wake / boot, boots, spread(taken.wakes)),
-        Row(f"{runtime}: wake beyond its own boot", (wake - boot) * 1e3, "ms", "≤ 150"),
+        Row(f"{runtime}: send → ready", wake * 1e3, "ms", None, wake / boot, boots, spread(taken.wakes)),
+        answer(f"wake.{runtime}", (wake - boot) * 1e3, ratio=wake / boot, of="its own boot"),
         Row(enters, median_ms(taken.enters), "ms", note=spread(taken.enters)),
-        Row(f"{runtime}: idle send → receipt", send * 1e3, "ms", "", send / enter, enters, spread(taken.sends)),
-        Row(f"{runtime}: idle send beyond its own Enter", (send - enter) * 1e3, "ms", "≤ 60"),
+        Row(f"{runtime}: idle send → receipt", send * 1e3, "ms", None, send / enter, enters, spread(taken.sends)),
+        answer(f"send.{runtime}", (send - enter) * 1e3, ratio=send / enter, of="its own Enter → transcript"),
     ]
 
 

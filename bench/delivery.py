@@ -10,7 +10,8 @@ import anyio
 from bench.ground import Rules, ground, live_peer, mcp_caller, median_ms, seconds_of, spread
 from bench.ledger import Ledger, audit, ids
 from bench.raw import open_pane, paste_to_line
-from bench.rows import Row
+from bench.rows import Row, answer
+from bench.terms import TERMS
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.identity import parse_identity
@@ -57,9 +58,10 @@ def _idle(count: int) -> list[Row]:
         anyio.run(in_turn)
     floor = median_ms(raw)
     rows = [Row(FLOOR, floor, "ms", note=spread(raw))]
-    for name, seconds in (("control connection", by_control), ("MCP on the unix socket", by_mcp)):
-        value = median_ms(seconds)
-        rows.append(Row(f"idle send → receipt, {name}", value, "ms", "≤ 20", value / floor, FLOOR, spread(seconds)))
+    value, name = median_ms(by_control), "idle send → receipt, control connection"
+    rows.append(Row(name, value, "ms", TERMS["send.idle"].bound, value / floor, FLOOR, spread(by_control)))
+    value, name = median_ms(by_mcp), "idle send → receipt, MCP on the unix socket"
+    rows.append(answer("send.idle", value, name=name, ratio=value / floor, of=FLOOR, note=spread(by_mcp)))
     return rows
 
 
@@ -84,7 +86,7 @@ def _burst(count: int) -> list[Row]:
         _await_empty(world, BURST_SECONDS)
         rate = (count - already) / (time.monotonic() - began)
         ledger = audit(accepted, world.prompts("alice"))
-    rows = ledger.rows(f"burst of {count:,} to one busy recipient", merged=True)
+    rows = ledger.rows(f"burst of {count:,} to one busy recipient", "burst", note=f"{count:,} messages")
     return [*rows, Row("deliveries of the burst", rate, "/s"), Row("accepting the burst", count / taken, "/s")]
 
 
@@ -108,7 +110,7 @@ def _killed(rounds: int) -> list[Row]:
     for delivered in [0, 5, 12][:rounds]:
         total += _kill_after(delivered, 20)
     what = f"20 queued, server killed with SIGKILL and restarted, {rounds} times"
-    return total.rows(what, merged=False)
+    return total.rows(what, "killed", note=f"{rounds} times")
 
 
 def _kill_after(delivered: int, count: int) -> Ledger:

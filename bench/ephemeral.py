@@ -10,6 +10,7 @@ from typing import Final
 
 from bench.ground import ground, spread
 from bench.rows import Row
+from bench.terms import TERMS
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.identity import Identity
@@ -50,8 +51,8 @@ def _row(what: str, step: Callable[[SpoolStore], None], few: SpoolStore, many: S
         shallow.append(_seconds(step, few))
         deep.append(_seconds(step, many))
     value, floor = statistics.median(deep), statistics.median(shallow)
-    note = f"{floor * 1e6:.0f} µs with {FEW}"
-    return Row(f"{what}, {MANY:,} waiting", value * 1e6, "µs", "≤ 1.5 ×", value / floor, f"{FEW} waiting", note)
+    note, bound = f"{floor * 1e6:.0f} µs with {FEW}", TERMS["ephemeral.depth"].bound
+    return Row(f"{what}, {MANY:,} waiting", value * 1e6, "µs", bound, value / floor, f"{FEW} waiting", note)
 
 
 def _seconds(step: Callable[[SpoolStore], None], store: SpoolStore) -> float:

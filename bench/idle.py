@@ -5,7 +5,8 @@ from typing import Final
 
 from bench.ground import ground, processes_of
 from bench.memory import descendants, memory_of, processor_seconds
-from bench.rows import Row
+from bench.rows import Row, answer
+from bench.terms import TERMS
 from lifecycle.session import parse
 from tests.live.control import Control
 from tests.live.world import World, until
@@ -20,7 +21,8 @@ FLOOR: Final = "a server without sessions"
 def run(quick: bool) -> list[Row]:
     """Measure right after the wakes and again when the server has let go of what it does not need."""
     sessions, seconds = (10, 5.0) if quick else (SESSIONS, 30.0)
-    with ground() as world:
+    settings = {"control_idle_seconds": 5} if quick else {}
+    with ground(**settings) as world:
         world.serve()
         alone = memory_of(ours(world))
         wake(world, sessions)
@@ -28,15 +30,25 @@ def run(quick: bool) -> list[Row]:
         (server,) = world.servers
         until(lambda: len(descendants(server.pid)) == 1, SETTLE_SECONDS, "the end of the control clients")
         settled = Measured(world, seconds)
-    rows = []
-    for when, found in (("settled", settled), ("right after the wakes", fresh)):
-        what = f"{sessions} live sessions, idle, {when}"
-        note = f"{found.processes} processes, over {seconds:g} s"
-        rows.append(Row(f"{what}: processor", found.percent, "% of a core", "≤ 0.4", note=note))
-        if found.memory:
-            ratio = found.memory["Pss"] / alone["Pss"]
-            rows.append(Row(f"{what}: memory", found.memory["Pss"], "MiB", "≤ 100", ratio, FLOOR, note))
+    note = f"{sessions} sessions, {settled.processes} processes, over {seconds:g} s"
+    after = f"{sessions} sessions, {fresh.processes} processes, over {seconds:g} s"
+    name = "right after the wakes"
+    processor, memory = TERMS["idle.processor"], TERMS["idle.memory"]
+    rows = [
+        answer("idle.processor", settled.percent, note=note),
+        Row(f"{name}: processor", fresh.percent, processor.unit, processor.bound, note=after),
+    ]
+    if settled.memory and fresh.memory:
+        value, floor = settled.megabytes, megabytes(alone)
+        rows.append(answer("idle.memory", value, ratio=value / floor, of=FLOOR, note=note))
+        value = fresh.megabytes
+        rows.append(Row(f"{name}: memory", value, memory.unit, memory.bound, value / floor, FLOOR, after))
     return rows
+
+
+def megabytes(memory: dict[str, float]) -> float:
+    """Return the proportional share in MB of a million bytes, of what `memory_of` tells in MiB."""
+    return memory["Pss"] * 1.048576
 
 
 class Measured:
@@ -51,6 +63,10 @@ class Measured:
         self.processes = len(pids)
         self.percent = used / (time.monotonic() - began) * 100
         self.memory = memory_of(pids)
+
+    @property
+    def megabytes(self) -> float:
+        return megabytes(self.memory)
 
 
 def ours(world: World) -> list[int]:
@@ -70,13 +86,14 @@ def wake(world: World, sessions: int) -> None:
     for name in names:
         (world.root.peers / name).mkdir()
     registry = Registry(world.root)
-    registry.add(*(_profile(world, name) for name in names))
+    registry.add(*(a_profile(world, name) for name in names))
     with Control(world.root) as control:
         for name in names:
             assert control.send(name, "good morning", wait_seconds=60)["status"] == "delivered"
 
 
-def _profile(world: World, name: str) -> Profile:
+def a_profile(world: World, name: str) -> Profile:
+    """Return the profile of a scripted peer in its default directory."""
     return make_profile(
         name=name,
         cwd=world.root.peers / name,

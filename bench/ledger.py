@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from bench.rows import Row
+from bench.rows import Row, answer
+from bench.terms import TERMS, ZERO
 
+COUNTS: Final = {"lost": "lost", "doubled": "delivered twice", "reordered": "out of order", "merged": "merged"}
 OPENING: Final = re.compile(r'<peer-message-([0-9a-z]+) id="(m_[0-9a-z]{20})"')
 
 
@@ -21,11 +23,16 @@ class Ledger:
     reordered: int
     merged: int
 
-    def rows(self, what: str, *, merged: bool) -> list[Row]:
-        """Return a row for each count, each bound to be 0."""
-        counts = [("lost", self.lost), ("delivered twice", self.doubled), ("out of order", self.reordered)]
-        counts += [("merged", self.merged)] if merged else []
-        return [Row(f"{what}: {name}", count, "", "0") for name, count in counts]
+    def rows(self, what: str, prefix: str = "", *, note: str = "") -> list[Row]:
+        """Return a row for each count, each bound to be 0; it answers the term `prefix.count` where there is one."""
+        rows = []
+        for name, words in COUNTS.items():
+            count, key = getattr(self, name), f"{prefix}.{name}"
+            label = f"{what}: {words}"
+            rows.append(
+                answer(key, count, name=label, note=note) if key in TERMS else Row(label, count, "", ZERO, note=note)
+            )
+        return rows
 
     def __add__(self, other: "Ledger") -> "Ledger":
         return Ledger(

@@ -16,9 +16,11 @@ from typing import Final
 
 from bench.callers import Caller
 from bench.machine import TOP
-from bench.rows import Row
+from bench.rows import Row, answer
 
 CALLERS: Final = 32
+BEST_PEER: Final = 241
+FLOOR: Final = "an empty tool"
 BODY: Final = "x" * 200
 SEND: Final = "send_to_peer"
 
@@ -97,21 +99,16 @@ def run(quick: bool) -> list[Row]:
     ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
     spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {rounds} turns"
     sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
+    share = statistics.median(ratios)
     rows = [
-        Row(
-            "accepted sends, 32 callers",
-            sends,
-            "/s",
-            "≥ 0.8 ×, ≥ 2,410",
-            statistics.median(ratios),
-            "an empty tool",
-            spread,
-        ),
-        Row("an empty tool, 32 callers", empties, "/s"),
+        answer("mcp.share", sends, ratio=share, of=FLOOR, note=spread),
+        answer("mcp.rate", sends, ratio=sends / BEST_PEER, of="the best peer"),
+        Row(f"{FLOOR}, {CALLERS} callers", empties, "/s"),
         Row("longest of these sends", max(each.longest for each in send) * 1e3, "ms"),
     ]
     note = f"median {one.median * 1e3:.2f} ms"
     return [
         *rows,
-        Row("accepted sends, one caller", one.rate, "/s", "≥ 500", one.rate / one_empty.rate, "an empty tool", note),
+        Row(f"{FLOOR}, one caller", one_empty.rate, "/s", note=f"median {one_empty.median * 1e3:.2f} ms"),
+        answer("mcp.one", one.rate, ratio=one.rate / one_empty.rate, of=FLOOR, note=note),
     ]

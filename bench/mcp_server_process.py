@@ -63,6 +63,9 @@ class AcceptingService:
     def resolve_pane(self, pid: int) -> Identity | None:
         return None
 
+    def is_branded(self, pid: int) -> bool:
+        return False
+
     def peer_at(self, directory: Path) -> Identity | None:
         return None
 

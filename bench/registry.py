@@ -3,7 +3,8 @@
 from typing import Final
 
 from bench.ground import ground, mcp_caller, median_ms, seconds_of, spread
-from bench.rows import Row
+from bench.rows import Row, answer
+from bench.terms import TERMS, Bound
 from lifecycle.flags import Flags
 from lifecycle.resolve import Resolver
 from transport.paths import Root
@@ -14,18 +15,23 @@ from transport.snapshot import snapshot_from
 PEERS: Final = 10_000
 PAGE: Final = 25
 FLOOR: Final = "100 peers"
+MCP_PAGE: Final = "first page, list_peers through MCP"
+ANSWERS: Final = {"resolve": "registry.resolve", MCP_PAGE: "registry.page"}
+BOUNDS: Final[dict[str, Bound | None]] = {"first page": TERMS["registry.page"].bound}
 
 
 def run(quick: bool) -> list[Row]:
     """Measure with many peers and, as the floor, with few."""
     count = 200 if quick else 2_000
     few, many = (_measure(peers, count) for peers in (100, PEERS))
-    bounds = {"resolve": "≤ 1", "first page": "≤ 5", "first page, list_peers through MCP": "≤ 5"}
     rows = []
     for name, seconds in many.items():
-        value, floor = median_ms(seconds), median_ms(few[name])
-        bound = bounds.get(name, "")
-        rows.append(Row(f"{name}, {PEERS:,} peers", value, "ms", bound, value / floor, FLOOR, spread(seconds)))
+        value, ratio, note = median_ms(seconds), median_ms(seconds) / median_ms(few[name]), spread(seconds)
+        label = f"{name}, {PEERS:,} peers"
+        if name in ANSWERS:
+            rows.append(answer(ANSWERS[name], value, name=label, ratio=ratio, of=FLOOR, note=note))
+        else:
+            rows.append(Row(label, value, "ms", BOUNDS.get(name), ratio, FLOOR, note))
     return rows
 
 
@@ -46,7 +52,7 @@ def _measure(peers: int, count: int) -> dict[str, list[float]]:
         with mcp_caller(world) as caller:
             assert caller.call("list_peers")["total"] == peers
             asked = [seconds_of(lambda: caller.call("list_peers")) for _ in range(count // 10)]
-        return times | {"first page, list_peers through MCP": asked}
+        return times | {MCP_PAGE: asked}
 
 
 def _resolve(resolver: Resolver, name: str) -> None:

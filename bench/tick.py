@@ -12,7 +12,7 @@ import anyio
 
 from bench.ground import ground, median_ms, spread
 from bench.registry import write
-from bench.rows import Row
+from bench.rows import Row, answer
 from lifecycle.session import Session, dump
 from lifecycle.states import End, Mode
 from lifecycle.supervise import Supervisor
@@ -23,6 +23,7 @@ from transport.identity import Identity
 from transport.paths import Root
 
 SLEEPING: Final = 1_000
+LISTING: Final = "one listing of the state directory"
 HOURS: Final = 5
 Figures = tuple[float, list[float], float]
 STARTING: Final = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec"})
@@ -36,8 +37,8 @@ def run(quick: bool) -> list[Row]:
     hourly, many, floor = _measure(SLEEPING, ticks)
     what = f"supervise tick, {SLEEPING:,} sleeping peers"
     return [
-        Row(what, median_ms(many), "ms of processor", "≤ 10", median_ms(many) / floor, "one listing", spread(many)),
-        Row(f"{what}: processes started", started.count, "", "0"),
+        answer("tick", median_ms(many), ratio=median_ms(many) / floor, of=LISTING, note=spread(many)),
+        answer("tick.started", started.count, name=f"{what}: processes started"),
         Row(f"{what}, once an hour", hourly * 1e3, "ms of processor", note="with the upkeep of old logs and messages"),
         Row("supervise tick, no peer at all", median_ms(few), "ms of processor", note=spread(few)),
     ]
@@ -75,16 +76,16 @@ def put_to_sleep(root: Root, peers: int) -> None:
 
 
 async def _tick_often(root: Root, ticks: int) -> Figures:
-    async with _supervisor(root) as supervisor:
-        await supervisor.tick()
-        hourly = statistics.median([await _after_an_hour(supervisor) for _ in range(HOURS)])
-        used = [await _processor_seconds(supervisor) for _ in range(ticks)]
+    async with supervisor(root) as made:
+        await made.tick()
+        hourly = statistics.median([await _after_an_hour(made) for _ in range(HOURS)])
+        used = [await _processor_seconds(made) for _ in range(ticks)]
         floor = [_listing_seconds(lambda: os.listdir(root.state)) for _ in range(ticks)]
         return hourly, used, statistics.median(floor) * 1e3
 
 
 @asynccontextmanager
-async def _supervisor(root: Root) -> AsyncIterator[Supervisor]:
+async def supervisor(root: Root) -> AsyncIterator[Supervisor]:
     """A supervisor in this process whose own tick is far away."""
     settings = Settings(systemd_scope=False)
     async with wired(root, settings, operator=dict(os.environ)) as parts, anyio.create_task_group() as tasks:

@@ -11,7 +11,7 @@ import anyio
 
 from bench.ground import ground, live_peer, median_ms, seconds_of, spread
 from bench.raw import open_pane, paste_to_line, poll
-from bench.rows import Row
+from bench.rows import Row, answer
 from lifecycle.runtimes.base import LaunchSpec
 from lifecycle.runtimes.scripted import SCRIPTED
 from lifecycle.states import Mode
@@ -42,7 +42,7 @@ def run(quick: bool) -> list[Row]:
     value, bare_value = median_ms(wakes), median_ms(floor)
     return [
         Row(FLOOR, bare_value, "ms", note=spread(floor)),
-        Row("sleeping: send → consumed", value, "ms", "≤ 250", value / bare_value, "the floor", spread(wakes)),
+        answer("wake", value, ratio=value / bare_value, of=FLOOR, note=spread(wakes)),
         Row("of that, start → ready", median_ms(boots), "ms", note=spread(boots)),
     ]
 

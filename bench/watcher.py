@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 from typing import Final
 
+from bench.floors import death
 from bench.ground import median_ms, spread
-from bench.rows import Row
+from bench.memory import memory_of, processor_seconds
+from bench.rows import Row, answer
+from bench.terms import TERMS
 from lifecycle import canary
 from tests.lifecycle.cages import Cages, cages, wall_of
 from tests.live.world import until
@@ -20,7 +23,8 @@ from transport.process import ProcessId
 
 COUNT: Final = 50
 SINGLE: Final = 20
-CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
+FLOOR: Final = "SIGKILL → its pidfd tells"
+POLL_SECONDS: Final = 0.0002
 
 
 def run(quick: bool) -> list[Row]:
@@ -36,19 +40,34 @@ def run(quick: bool) -> list[Row]:
 
 
 def one_by_one(caged: Cages, times: int) -> list[Row]:
-    """Measure single deaths: to the line, and to the finished snapshot."""
-    lines, snapshots = [], []
+    """Measure single deaths: until the line can be read, and until the snapshot is finished."""
+    lines, snapshots, floor = [], [], []
     for number in range(times):
         (server,) = caged.start_watched(f"one{number}")
-        lines.append(killed_to_line([server], caged, number + 1)[0])
+        floor.append(death())
+        lines.append(killed_to_file(server, caged))
         last = caged.lines()[-1]
         path = caged.root.logs / last["forensics"]
         until(path.exists, 10, "the snapshot")
         snapshots.append(path.stat().st_mtime - wall_of(last))
+    value = median_ms(lines)
     return [
-        Row("tmux server killed → line in exits.log", median_ms(lines), "ms", "≤ 50 ms", note=spread(lines)),
-        Row("… → snapshot complete", median_ms(snapshots), "ms", "≤ 1,000 ms", note=spread(snapshots)),
+        answer("death.line", value, ratio=value / median_ms(floor), of=FLOOR, note=spread(lines)),
+        answer("death.snapshot", median_ms(snapshots), note=spread(snapshots)),
     ]
+
+
+def killed_to_file(server: ProcessId, caged: Cages) -> float:
+    """Kill a server and return the seconds until exits.log has grown."""
+    path = caged.root.logs / "exits.log"
+    path.touch()
+    size, until_at = path.stat().st_size, time.monotonic() + 20
+    began = time.perf_counter()
+    os.kill(server.pid, signal.SIGKILL)
+    while path.stat().st_size == size:
+        assert time.monotonic() < until_at, "there was no line within 20 s"
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - began
 
 
 def killed_to_line(servers: list[ProcessId], caged: Cages, count: int) -> list[float]:
@@ -66,33 +85,21 @@ def fifty(caged: Cages, seconds: float) -> list[Row]:
     """Measure an idle watch over fifty servers, what `ensure` costs then, and the death of all at once."""
     servers = caged.start_watched(*(f"many{number}" for number in range(COUNT)))
     watcher = caged.only_watcher()
-    before = cpu_seconds(watcher.pid)
+    before = processor_seconds(watcher.pid)
     time.sleep(seconds)
-    used = cpu_seconds(watcher.pid) - before
-    resident, proportional = memory(watcher.pid)
+    used = processor_seconds(watcher.pid) - before
+    memory = memory_of([watcher.pid])
     known = {Identity("scripted", f"many{number}"): server for number, server in enumerate(servers)}
     began = time.process_time()
     for _ in range(10):
         canary.ensure_all(caged.root, known)
     tick = (time.process_time() - began) / 10
     lines = killed_to_line(servers, caged, len(caged.lines()) + COUNT)
+    bound = TERMS["death.line"].bound
     return [
         Row(f"watching {COUNT} servers: CPU", used / seconds * 100, "% of a core", note=f"over {seconds:g} s"),
-        Row("… resident memory", resident / 2**20, "MiB"),
-        Row("… proportional memory", proportional / 2**20, "MiB"),
+        Row("… resident memory", memory["Rss"], "MiB"),
+        Row("… proportional memory", memory["Pss"], "MiB"),
         Row(f"a tick's ensure of {COUNT} servers, CPU in the server", tick * 1e3, "ms"),
-        Row(f"{COUNT} servers killed at once → line", median_ms(lines), "ms", "≤ 50 ms", note=spread(lines)),
+        Row(f"{COUNT} servers killed at once → line", median_ms(lines), "ms", bound, note=spread(lines)),
     ]
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def memory(pid: int) -> tuple[int, int]:
-    """Return resident and proportional bytes."""
-    rows = [line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
-    found = {row[0]: int(row[1]) << 10 for row in rows if row[0] in ("Rss:", "Pss:")}
-    return found["Rss:"], found["Pss:"]

@@ -52,10 +52,15 @@ def test_prompts_are_held_against_what_was_accepted(prompts: list[str], found: L
 def test_ledgers_add_up_and_become_rows() -> None:
     total = Ledger(1, 2, 3, 4) + Ledger(1, 1, 1, 1)
     assert total == Ledger(2, 3, 4, 5)
-    assert [(row.name, row.value, row.bound) for row in total.rows("x", merged=True)] == [
-        ("x: lost", 2, "0"),
-        ("x: delivered twice", 3, "0"),
-        ("x: out of order", 4, "0"),
-        ("x: merged", 5, "0"),
+    assert [(row.name, row.value, row.is_met) for row in total.rows("x")] == [
+        ("x: lost", 2, False),
+        ("x: delivered twice", 3, False),
+        ("x: out of order", 4, False),
+        ("x: merged", 5, False),
     ]
-    assert len(total.rows("x", merged=False)) == 3
+
+
+def test_a_ledger_answers_the_terms_there_are() -> None:
+    rows = Ledger(0, 0, 0, 0).rows("20 queued", "killed", note="3 times")
+    assert [row.key for row in rows] == ["killed.lost", "killed.doubled", "killed.reordered", ""]
+    assert all(row.is_met and row.note == "3 times" for row in rows)

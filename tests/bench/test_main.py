@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import available, main, record
+import bench.__main__ as command
+from bench.__main__ import LONG, available, chosen, main, record
+from bench.contract import MODULES
+from bench.rows import Row, answer
 
 
 def test_each_module_with_a_run_is_found() -> None:
@@ -27,3 +30,54 @@ def test_recording_replaces_one_section_and_keeps_the_others(tmp_path: Path) -> 
     text = path.read_text()
     assert text.startswith("# Results\n")
     assert text.endswith("## mcp\n\n| other |\n\n## spool\n\nsecond\n\n| row |\n")
+
+
+def test_the_contract_comes_first_in_the_results(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    for name in ("bridge", "contract", "wake", "a note by hand"):
+        record(path, name, f"text of {name}")
+    titles = [line.removeprefix("## ") for line in path.read_text().splitlines() if line.startswith("## ")]
+    assert titles == ["contract", "a note by hand", "bridge", "wake"]
+
+
+def test_long_benchmarks_run_only_when_named() -> None:
+    known = available()
+    assert not LONG & set(chosen([], known))
+    assert set(chosen([], known)) == set(known) - LONG
+    assert chosen(["growth", "contract", "wake"], known) == ["growth", *MODULES]
+
+
+class Fake:
+    """Stands for every benchmark module."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def run(self, quick: bool) -> list[Row]:
+        if not self.rows:
+            raise RuntimeError("no disk")
+        return self.rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "status", "said"),
+    [
+        ([answer("wake", 300.0)], ["wake"], 0, "| 300 ms | ≤ 250 | NO  |"),
+        ([answer("wake", 300.0)], ["wake", "--strict"], 1, "| NO  |"),
+        ([answer("wake", 200.0)], ["wake", "--strict"], 0, "| yes |"),
+        ([answer("wake", None)], ["wake", "--strict"], 0, "| not run |"),
+        ([], ["wake"], 1, "wake: FAILED, RuntimeError: no disk"),
+    ],
+)
+def test_exit_codes(
+    rows: list[Row],
+    words: list[str],
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(command, "available", lambda: ["wake"])
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: Fake(rows))
+    assert main(words) == status
+    assert said in capsys.readouterr().out

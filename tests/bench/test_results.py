@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import available, main, record
-from bench.rows import Row, number, table
+from bench.rows import Row, table
+from bench.terms import at_most, number
 
 
 @pytest.mark.parametrize(
@@ -17,12 +18,12 @@ def test_numbers_have_three_digits_or_all_of_them(value: float, shown: str) -> N
 
 
 def test_a_table_shows_what_there_is() -> None:
-    rows = [Row("a thing", 2.5, "ms", "≤ 3", 1.25, "the floor", "a note"), Row("another", 7, "")]
+    rows = [Row("a thing", 2.5, "ms", at_most(3), 1.25, "the floor", "a note"), Row("another", 7, "")]
     assert table(rows).splitlines() == [
-        "| what    | value  | bound | ratio  | of        | note   |",
-        "|---------|--------|-------|--------|-----------|--------|",
-        "| a thing | 2.5 ms | ≤ 3   | 1.25 × | the floor | a note |",
-        "| another | 7      |       |        |           |        |",
+        "| what    | value  | bound | met | ratio  | of        | note   |",
+        "|---------|--------|-------|-----|--------|-----------|--------|",
+        "| a thing | 2.5 ms | ≤ 3   | yes | 1.25 × | the floor | a note |",
+        "| another | 7      |       |     |        |           |        |",
     ]
 
 
