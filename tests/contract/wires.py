@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Self
 import mcp_server.serve.bridge as bridge
 from tests.live.world import TOP, World
 
-SECONDS = 20.0
+SECONDS = 60.0
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 Answer = dict[str, Any]
@@ -169,6 +169,9 @@ class HttpWire(Wire):
         self.status = 0
 
     def exchange(self, data: bytes) -> Answer:
+        sock = self._connection.sock
+        if sock is not None and select.select([sock], [], [], 0)[0]:
+            self._connection.close()  # idle for so long that the server has closed it: as clients do, connect anew
         self._connection.request("POST", "/mcp", data, self._headers)
         with self._connection.getresponse() as response:
             self.status = response.status

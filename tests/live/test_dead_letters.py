@@ -14,6 +14,7 @@ from transport.spool.store import SpoolStore
 pytestmark = pytest.mark.live
 
 CRASH = '{"boot": {"exit": 3}}'
+NEVER_READY = '{"boot": {"seconds": 600}}'
 
 
 @pytest.fixture
@@ -98,6 +99,8 @@ def test_messages_to_peers_that_cannot_be_woken_have_a_time_to_live_too(ready: W
     settle_on(ready, message_ttl_seconds=2, attempts=50, crash_count=2, backoff_seconds=0.2)
     for name in ("looping", "removed", "carol"):
         ready.create(name)
+    for name in ("alice", "removed"):
+        script(ready, name, NEVER_READY)
     script(ready, "looping", CRASH)
     ready.serve()
     assert ready.run("stop", "bob").returncode == 0
@@ -106,7 +109,7 @@ def test_messages_to_peers_that_cannot_be_woken_have_a_time_to_live_too(ready: W
         if name != "looping":
             ready.run("stop", name)
     Registry(ready.root).remove("removed")
-    is_dead(ready, 2 if bodies(ready, "alice") else 3)
+    is_dead(ready, 3)
     until(lambda: all(state in ("consumed", "dead") for _, state in notices(ready)), 30, "the end of the notices")
     assert ("scripted-bob", "dead") in notices(ready)
     assert len([each for each in notices(ready) if each[0] == "scripted-bob"]) == 1

@@ -1,0 +1,77 @@
+"""The modules that decide, read and render without touching anything, and the quick tests that cover them."""
+
+from pathlib import Path
+from typing import Final
+
+TOP: Final = Path(__file__).parent.parent.parent
+
+PURE: Final = (
+    "lifecycle/decide.py",
+    "lifecycle/limits.py",
+    "lifecycle/prompt/layers.py",
+    "lifecycle/prompt/roster.py",
+    "lifecycle/prompt/rules.py",
+    "lifecycle/requests.py",
+    "lifecycle/runtimes/agents/composer.py",
+    "lifecycle/runtimes/agents/keys.py",
+    "lifecycle/runtimes/codex_hooks.py",
+    "lifecycle/runtimes/dialog.py",
+    "lifecycle/runtimes/envelopes.py",
+    "lifecycle/setting.py",
+    "lifecycle/start.py",
+    "lifecycle/states.py",
+    "lifecycle/steady.py",
+    "lifecycle/topics.py",
+    "mcp_server/cli/ages.py",
+    "mcp_server/clients/json_edit.py",
+    "mcp_server/serve/options.py",
+    "mcp_server/setting_values.py",
+    "mcp_server/tools/answers.py",
+    "mcp_server/tools/arguments.py",
+    "transport/errors.py",
+    "transport/identity.py",
+    "transport/logline.py",
+    "transport/screen.py",
+    "transport/sgr.py",
+    "transport/spool/records.py",
+    "transport/tmux/commands.py",
+    "transport/tmux/parser.py",
+    "transport/transliterate.py",
+    "transport/vocabulary.py",
+)
+
+# These have a door or two to the system, and everything else in them is covered as if they had none.
+COVERED: Final = (*PURE, "lifecycle/crashes.py", "transport/envelope.py", "transport/message.py")
+
+TESTS: Final = (
+    "tests/lifecycle/test_crashes.py",
+    "tests/lifecycle/test_decide.py",
+    "tests/lifecycle/test_setting.py",
+    "tests/lifecycle/test_start.py",
+    "tests/lifecycle/test_steady.py",
+    "tests/lifecycle/test_topics.py",
+    "tests/lifecycle/test_resolve.py",
+    "tests/lifecycle/prompt/test_layers.py",
+    "tests/lifecycle/prompt/test_roster.py",
+    "tests/lifecycle/runtimes/test_codex_hooks.py",
+    "tests/lifecycle/runtimes/test_dialog.py",
+    "tests/lifecycle/runtimes/test_envelopes.py",
+    "tests/lifecycle/runtimes/agents/test_composer.py",
+    "tests/lifecycle/runtimes/agents/test_keys.py",
+    "tests/mcp_server/cli/test_ages.py",
+    "tests/mcp_server/clients/test_json_edit.py",
+    "tests/mcp_server/serve/test_sockets.py",
+    "tests/mcp_server/test_setting_values.py",
+    "tests/mcp_server/tools",
+    "tests/transport/test_envelope.py",
+    "tests/transport/test_identity.py",
+    "tests/transport/test_logline.py",
+    "tests/transport/test_message.py",
+    "tests/transport/test_screen.py",
+    "tests/transport/test_sgr.py",
+    "tests/transport/tmux/test_commands.py",
+    "tests/transport/tmux/test_parser.py",
+    "tests/transport/spool/test_accept.py",
+    "tests/transport/spool/test_settle.py",
+    "tests/test_screens.py",
+)
