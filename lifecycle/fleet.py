@@ -1,6 +1,8 @@
 """What is known of peers, for those who ask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -9,7 +11,7 @@ from lifecycle.board import Board
 from lifecycle.flags import Flag, Flags
 from lifecycle.requests import PeerPage, PeerRow, RuntimeRow
 from lifecycle.resolve import Resolver
-from lifecycle.session import Sessions, SessionUnreadable
+from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import PeerState
 from lifecycle.terminals import Terminals
 from transport.identity import Identity
@@ -18,6 +20,7 @@ from transport.registry import Registry
 from transport.spool.spool import Spool
 from transport.vocabulary import Hold, ScreenState
 
+LOOKS: Final = 8
 LIVE_STATES = frozenset({PeerState.LIVE, PeerState.BUSY, PeerState.BOOTING, PeerState.BLOCKED})
 
 
@@ -38,9 +41,7 @@ class Fleet:
         if live_only:
             return await self._live_peers(query, offset, limit)
         profiles, total = self.registry.page(query, offset, limit)
-        depths = await self.spool.waiting()
-        rows = [await self.row(profile, depths) for profile in profiles]
-        return PeerPage(tuple(rows), total, offset)
+        return PeerPage(await self._rows(profiles), total, offset)
 
     async def _live_peers(self, query: str | None, offset: int, limit: int) -> PeerPage:
         names = {identity.personality for identity in await anyio.to_thread.run_sync(self.sessions.identities)}
@@ -48,10 +49,30 @@ class Fleet:
         if query:
             text = query.casefold()
             found = [each for each in found if text in f"{each.name} {each.description}".casefold()]
+        live = [each for each in found if self._is_live(each)]
+        return PeerPage(await self._rows(live[offset : offset + limit]), len(live), offset)
+
+    def _is_live(self, profile: Profile) -> bool:
+        known = (self._known(Identity(runtime, profile.name)) for runtime in profile.runtimes)
+        return any(isinstance(each, Session) or each[0] in LIVE_STATES for each in known)
+
+    async def _rows(self, profiles: Sequence[Profile]) -> tuple[PeerRow, ...]:
+        """Return the rows of some peers; the screens of live sessions are looked at side by side."""
         depths = await self.spool.waiting()
-        rows = [await self.row(profile, depths) for profile in found]
-        live = [row for row in rows if any(each.state in LIVE_STATES for each in row.runtimes)]
-        return PeerPage(tuple(live[offset : offset + limit]), len(live), offset)
+        rows: dict[str, PeerRow] = {}
+        at_once = anyio.CapacityLimiter(LOOKS)
+
+        async def fill(profile: Profile) -> None:
+            async with at_once:
+                rows[profile.name] = await self.row(profile, depths)
+
+        async with anyio.create_task_group() as tasks:
+            for profile in profiles:
+                if self._is_live(profile):
+                    tasks.start_soon(fill, profile)
+                else:
+                    rows[profile.name] = await self.row(profile, depths)
+        return tuple(rows[profile.name] for profile in profiles)
 
     async def peer(self, name: str) -> PeerRow:
         """Return one peer; raises UnknownPeer."""
@@ -78,6 +99,19 @@ class Fleet:
 
     async def presence(self, identity: Identity) -> tuple[PeerState, str | None]:
         """Return what an identity is doing and, where there is more to say, the detail."""
+        known = self._known(identity)
+        if not isinstance(known, Session):
+            return known
+        match await self.terminals.glance(known):
+            case ScreenState.BUSY:
+                return PeerState.BUSY, None
+            case ScreenState.ASKS:
+                return PeerState.BLOCKED, "asks for a permission or an answer"
+            case _:
+                return PeerState.LIVE, None
+
+    def _known(self, identity: Identity) -> tuple[PeerState, str | None] | Session:
+        """Return what is known of an identity without a look at its screen; the session where only that tells."""
         if self.flags.is_set(identity, Flag.STOPPED):
             return PeerState.STOPPED, None
         if self.flags.is_set(identity, Flag.FAILED):
@@ -95,10 +129,4 @@ class Fleet:
             return PeerState.BLOCKED, status.detail
         if not session.is_ready and status.is_booting:
             return PeerState.BOOTING, status.detail
-        match await self.terminals.glance(session):
-            case ScreenState.BUSY:
-                return PeerState.BUSY, None
-            case ScreenState.ASKS:
-                return PeerState.BLOCKED, "asks for a permission or an answer"
-            case _:
-                return PeerState.LIVE, None
+        return session
