@@ -24,6 +24,7 @@ from transport.vocabulary import Hold, Kind, Receipt, Stage
 
 LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
 CONSUMPTION_POLL_SECONDS: Final = 0.2
+BUSY_LOOK_SECONDS: Final = 1.0
 UNKNOWN_SECONDS: Final = 1.0
 
 
@@ -202,6 +203,7 @@ class Drain:
         deck = self.deck
         deck.board.update(self.identity, hold=Hold.BUSY, is_handing_over=False)
         idle_since: float | None = None
+        next_look = deck.clock.monotonic()
         while True:
             if await deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
                 await self._consumed(session, lease, "transcript")
@@ -210,7 +212,10 @@ class Drain:
                 await self.after_death(session, lease)
                 return
             now = deck.clock.monotonic()
-            idle_since = (idle_since or now) if await deck.terminals.is_idle(session) else None
+            if now >= next_look:
+                idle_since = (idle_since or now) if await deck.terminals.is_idle(session) else None
+                # Seldom while it works; often once it seems idle, so that no busy moment is missed.
+                next_look = now + (BUSY_LOOK_SECONDS if idle_since is None else 0.0)
             if idle_since is not None and now - idle_since >= deck.limits.receipt_seconds:
                 await deck.settler.failed(lease, "the client took the message into its queue and dropped it there")
                 return

@@ -19,7 +19,7 @@ PYPROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 PACKAGES = ["mcp_server", "lifecycle", "transport"]
-COMMANDS = ("demo", "test", "test-clients", "check", "bench", "lock")
+COMMANDS = ("demo", "test", "test-clients", "conformance", "check", "bench", "coverage", "flakes", "mutants", "lock")
 GENERATED = {"__pycache__", "dist", "build", "htmlcov"}
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 PLATFORMS = [
