@@ -170,7 +170,9 @@ def ancestry(pid: int) -> Iterator[int]:
 
 
 def terminate(process: ProcessId, signal_number: int = signal.SIGTERM) -> bool:
-    """Send a signal to exactly this process; False when it is gone."""
+    """Send a signal to exactly this process; False when it is gone. The first process of a system gets none."""
+    if process.pid <= 1:
+        return False
     try:
         with _handle(process.pid) as handle:
             if not process.is_alive():

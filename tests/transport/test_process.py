@@ -135,3 +135,10 @@ def test_only_exactly_this_process_is_signalled() -> None:
         assert terminate(named)
         assert child.wait(5) == -signal.SIGTERM
     assert not terminate(named)
+
+
+def test_the_first_process_is_never_ended() -> None:
+    """A record may be forged, and root may signal it; 0 only asks whether it could be."""
+    first = identify(1)
+    assert first is not None and first.is_alive()
+    assert not terminate(first, 0)
