@@ -136,7 +136,7 @@ async def serve(home: Path) -> None:
         with unix_listener(root.run / EMPTY_SOCKET) as unix:
             loop = asyncio.get_running_loop()
             empty = await loop.create_unix_server(
-                lambda: Doorman(cast(Any, None), lines, group, options, log), sock=unix
+                lambda: Doorman(cast(Any, None), lines, group, options, log), sock=unix.socket
             )
             print(
                 json.dumps(

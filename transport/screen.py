@@ -104,6 +104,7 @@ class ScreenRules(BaseModel):
     asks_title: tuple[Regex, ...] = ()
     asks_above: int = Field(default=0, ge=0, le=100)
     collapsed: Regex | None = None
+    collapsed_slack: int = Field(default=0, ge=0, le=10)
     scroll_mark: Regex | None = None
     shell: tuple[Regex, ...] = ()
     input_shell_mode: Regex | None = None
@@ -262,25 +263,40 @@ def _text_start(pattern: str, line: str) -> int:
 def compare(reading: Reading, text: str, rules: ScreenRules, *, counted: bool = False) -> Shown:
     """Say whether the composer holds exactly `text`, indifferent to how it is wrapped or padded.
 
-    A composer that scrolled shows the end of the text, and that counts. With `counted` the collapsed
-    form counts only when its pattern has a group `lines` or `chars` that fits the text.
+    A composer that scrolled shows the end of the text, and that counts. The collapsed form counts when the
+    groups `lines` and `chars` of its pattern fit the text, and, unless `counted`, when it has no such group.
     """
     if reading.input_text is None:
         return Shown.OURS if reading.window_text and _same(reading.window_text, text) else Shown.NONE
     if not reading.input_text:
         return Shown.EMPTY
-    if rules.collapsed:
-        found = compiled(rules.collapsed).fullmatch(reading.input_text)
-        if found:
-            return Shown.COLLAPSED if not counted or _fits(found, text) else Shown.OTHER
+    labels = _labels(reading.input_text, rules)
+    if labels:
+        fits = _fits(labels, text, rules.collapsed_slack)
+        return Shown.COLLAPSED if fits or (fits is None and not counted) else Shown.OTHER
     return Shown.OURS if _same(reading.input_text, text) else Shown.OTHER
 
 
-def _fits(found: re.Match[str], text: str) -> bool:
-    counts = {name: int(value) for name, value in found.groupdict().items() if value and value.isdigit()}
+def _labels(shown: str, rules: ScreenRules) -> list[re.Match[str]]:
+    """Return the labels of collapsed pastes that a composer holds, none if it holds anything else."""
+    labels: list[re.Match[str]] = []
+    at = 0
+    while rules.collapsed and at < len(shown):
+        found = compiled(rules.collapsed).match(shown, at)
+        if found is None or found.end() == at:
+            return []
+        labels.append(found)
+        at = found.end()
+        at += len(shown[at:]) - len(shown[at:].lstrip())
+    return labels
+
+
+def _fits(labels: Sequence[re.Match[str]], text: str, slack: int) -> bool | None:
+    """Tell whether pastes of together this size are the text; None for labels that tell no size."""
     sizes = {"lines": text.count("\n"), "chars": len(text)}
-    known = [abs(counts[name] - size) <= 1 for name, size in sizes.items() if name in counts]
-    return bool(known) and all(known)
+    told = [name for name in sizes if name in labels[0].re.groupindex]
+    counts = {name: sum(int(label[name] or 0) for label in labels) for name in told}
+    return all(abs(counts[name] - sizes[name]) <= slack for name in told) if told else None
 
 
 def _same(shown: str, text: str) -> bool:

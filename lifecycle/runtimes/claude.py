@@ -187,7 +187,7 @@ SCREEN: Final = ScreenRules(
         r"\bEnter to (?:confirm|select|continue|submit|save)\b",
         r"^ {0,3}Accessing workspace:$",
     ),
-    collapsed=r"(?:\[Pasted text #\d+(?: \+(?P<lines>\d+) lines)?\]\s*)+",
+    collapsed=r"\[Pasted text #\d+(?: \+(?P<lines>\d+) lines)?\]",
 )
 
 CLAUDE: Final = Runtime(

@@ -254,7 +254,7 @@ SCREEN: Final = ScreenRules(
         r"^  (?:Press )?enter to (?:confirm|submit|continue)\b",
     ),
     asks_title=(r"^\[ . \] Action Required",),
-    collapsed=r"(?:\[Pasted Content (?P<chars>\d+) chars\](?: #\d+)?\s*)+",
+    collapsed=r"\[Pasted Content (?P<chars>\d+) chars\](?: #\d+)?",
     scroll_mark=r"\s[↑↓]$",
 )
 

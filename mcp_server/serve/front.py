@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Final
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup, TaskStatus
 
 from lifecycle.requests import NotAllowed
@@ -20,15 +21,17 @@ from mcp_server.serve.library_logs import library_logs
 from mcp_server.serve.lines import LineServer, refusal
 from mcp_server.serve.options import Addresses, ServeOptions
 from mcp_server.serve.peercred import peer_process
-from mcp_server.serve.sockets import http_address, tcp_listener, unix_listener
+from mcp_server.serve.sockets import UnixListener, http_address, tcp_listener, unix_listener
 from mcp_server.serve.streams import SideReader
 from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Service
 from mcp_server.tools.server import ToolServer, build_server
 from transport.clock import Clock
+from transport.errors import PeerwakeError
 from transport.logs import Log
 from transport.paths import Root
 
+REACH_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 0.05
 RELEASE_SECONDS: Final = 1.0
 
@@ -52,6 +55,7 @@ class Front:
     ) -> None:
         self._options = options
         self._service = service
+        self._clock = clock
         self._root = Root(service.root)
         self._log = log
         self._in_flight = InFlight()
@@ -83,9 +87,10 @@ class Front:
             unix = sockets.enter_context(unix_listener(self._root.server_socket))
             loop = asyncio.get_running_loop()
             async with self._http.running(), anyio.create_task_group() as group:
-                servers = [await loop.create_unix_server(lambda: self._doorman(group), sock=unix)]
+                servers = [await loop.create_unix_server(lambda: self._doorman(group), sock=unix.socket)]
                 if tcp is not None:
                     servers.append(await loop.create_server(lambda: self._http.protocol(None), sock=tcp))
+                group.start_soon(self._stay_reached, unix, sockets, servers, group)
                 addresses = Addresses(str(self._root.server_socket), http_address(tcp) if tcp else None)
                 self._facts.addresses = addresses
                 try:
@@ -96,6 +101,24 @@ class Front:
                         server.close()
                 await self._drain()
                 group.cancel_scope.cancel()
+
+    async def _stay_reached(
+        self, unix: UnixListener, sockets: ExitStack, servers: list[asyncio.Server], group: TaskGroup
+    ) -> None:
+        """Listen anew when the socket's file is removed or replaced; whoever is connected stays so."""
+        path = self._root.server_socket
+        while not self._stopping.is_set():
+            await self._clock.sleep(REACH_SECONDS)
+            if unix.is_reached():
+                continue
+            try:
+                unix = await anyio.to_thread.run_sync(lambda: sockets.enter_context(unix_listener(path)))
+            except PeerwakeError:
+                # Another server took the place, or nothing can be made there: whichever it is may end.
+                continue
+            loop = asyncio.get_running_loop()
+            servers.append(await loop.create_unix_server(lambda: self._doorman(group), sock=unix.socket))
+            self._log.write("socket-restored", path=path)
 
     def _doorman(self, group: TaskGroup) -> "Doorman":
         return Doorman(self._http, self._lines, group, self._options, self._log)

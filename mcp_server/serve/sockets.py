@@ -4,8 +4,10 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +25,25 @@ class CannotListen(PeerwakeError):
     code = "cannot-listen"
 
 
+@dataclass(frozen=True, slots=True)
+class UnixListener:
+    """A listening unix socket and the file that leads to it."""
+
+    socket: socket.socket
+    path: Path
+    inode: int
+
+    def is_reached(self) -> bool:
+        """Tell whether the file is still there and still leads here."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return stat.S_ISSOCK(status.st_mode) and status.st_ino == self.inode
+
+
 @contextmanager
-def unix_listener(path: Path) -> Iterator[socket.socket]:
+def unix_listener(path: Path) -> Iterator[UnixListener]:
     """Listen on `path` (0600) while the block runs; a socket nobody answers on is replaced atomically.
 
     Raises ServerRunning when somebody answers, CannotListen, or RootUnusable for a path that is too long.
@@ -37,7 +56,7 @@ def unix_listener(path: Path) -> Iterator[socket.socket]:
             if _is_answered(path):
                 raise ServerRunning(f"a server already answers on {path}; stop it first")
             inode = _bind(listener, path)
-        yield listener
+        yield UnixListener(listener, path, inode)
     except OSError as error:
         if inode is not None:
             raise

@@ -197,11 +197,35 @@ def test_compare_allows_what_a_terminal_cannot_show_and_nothing_more() -> None:
 
 
 def test_compare_collapsed() -> None:
-    assert shown("[Pasted text +3 lines]") is Shown.COLLAPSED
-    assert shown("[Pasted text +3 lines]", counted=True) is Shown.COLLAPSED
-    assert shown("[Pasted text +30 lines]") is Shown.COLLAPSED
-    assert shown("[Pasted text +30 lines]", counted=True) is Shown.OTHER
-    assert shown("[Pasted text +3 lines] and") is Shown.OTHER
+    lines = TEXT.count("\n")
+    assert shown(f"[Pasted text +{lines} lines]") is Shown.COLLAPSED
+    assert shown(f"[Pasted text +{lines} lines]", counted=True) is Shown.COLLAPSED
+    for other in (0, lines - 1, lines + 1, 30):
+        assert shown(f"[Pasted text +{other} lines]") is Shown.OTHER
+    assert shown(f"[Pasted text +{lines} lines] and") is Shown.OTHER
+    assert shown(f"and [Pasted text +{lines} lines]") is Shown.OTHER
+
+
+def test_what_a_client_shows_in_several_labels_is_added_up() -> None:
+    """Half a paste of before and a whole one of now are not ours."""
+    lines = TEXT.count("\n")
+    assert shown(f"[Pasted text +1 lines] [Pasted text +{lines - 1} lines]") is Shown.COLLAPSED
+    assert shown(f"[Pasted text +1 lines][Pasted text +{lines} lines]") is Shown.OTHER
+
+
+@pytest.mark.parametrize(("pattern", "label"), [(r"\[Paste\]", "[Paste]"), (r"\[(?P<lines>\d+)?Paste\]", "[Paste]")])
+def test_a_label_that_tells_no_size_is_ours_only_right_behind_our_paste(pattern: str, label: str) -> None:
+    rules = RULES.model_copy(update={"collapsed": pattern})
+    reading = Reading(ScreenState.DRAFT, label, "")
+    is_sized = "lines" in pattern
+    assert compare(reading, TEXT, rules) is (Shown.OTHER if is_sized else Shown.COLLAPSED)
+    assert compare(reading, TEXT, rules, counted=True) is Shown.OTHER
+
+
+@pytest.mark.parametrize(("slack", "shown_"), [(0, Shown.OTHER), (1, Shown.COLLAPSED)])
+def test_a_client_that_counts_roughly_says_how_roughly(slack: int, shown_: Shown) -> None:
+    rules = RULES.model_copy(update={"collapsed": r"\[(?P<chars>\d+)\]", "collapsed_slack": slack})
+    assert compare(Reading(ScreenState.DRAFT, f"[{len(TEXT) + 1}]", ""), TEXT, rules, counted=True) is shown_
 
 
 def test_blank_space_is_nobodys_text_and_a_runtime_may_collapse_nothing() -> None:

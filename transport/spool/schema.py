@@ -102,7 +102,18 @@ SECOND: Final[Step] = (
     "CREATE INDEX sent ON messages (sender, seq)",
 )
 
-STEPS: Final[Sequence[Step]] = (FIRST, SECOND)
+# What comes after it is told by the order of acceptance: a clock may be set back in between.
+THIRD: Final[Step] = (
+    "ALTER TABLE messages ADD COLUMN handed_after INTEGER",
+    """
+    UPDATE messages SET handed_after = coalesce(
+        (SELECT max(before.seq) FROM messages AS before WHERE before.accepted_at < messages.handed_at), seq
+    ) WHERE handed_at IS NOT NULL
+    """,
+    "ALTER TABLE messages DROP COLUMN handed_at",
+)
+
+STEPS: Final[Sequence[Step]] = (FIRST, SECOND, THIRD)
 
 
 def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool = False) -> sqlite3.Connection:

@@ -32,6 +32,8 @@ _LEASE = """
     UPDATE messages SET state = 'leased', stage = 'held', fence = ?, leased_at = ?
     WHERE seq = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE recipient = ? AND state = 'leased')
 """
+_STAGE = "UPDATE messages SET stage = ? WHERE seq = ?"
+_HAND_OVER = "UPDATE messages SET stage = ?, handed_after = (SELECT max(seq) FROM messages) WHERE seq = ?"
 _RELEASE = """
     UPDATE messages SET state = 'queued', stage = NULL, fence = NULL, leased_at = NULL,
         reason = ?, not_before = ?, attempts = attempts + ? WHERE seq = ?
@@ -71,11 +73,7 @@ def _is_set_back(db: sqlite3.Connection, seq: int, now: float) -> bool:
 def stage(db: sqlite3.Connection, message_id: str, reached: Stage, now: float, fence: str | None = None) -> None:
     """Write how far the hand-over of a leased message went; raises MessageUnknown, LeaseLost."""
     seq, _ = _leased(db, message_id, fence)
-    handed_at = now if reached is Stage.PASTING else None
-    db.execute(
-        "UPDATE messages SET stage = ?, handed_at = coalesce(?, handed_at) WHERE seq = ?",
-        (reached.value, handed_at, seq),
-    )
+    db.execute(_HAND_OVER if reached is Stage.PASTING else _STAGE, (reached.value, seq))
     note(db, seq, reached.value, "", now)
 
 
@@ -171,7 +169,7 @@ def retry(db: sqlite3.Connection, message_id: str, now: float) -> None:
     (tail,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
     db.execute(
         "UPDATE messages SET seq = ?, state = 'queued', attempts = 0, fence = NULL, leased_at = NULL,"
-        " not_before = 0, reason = NULL, settled_at = NULL, handed_at = NULL, queued_at = ? WHERE seq = ?",
+        " not_before = 0, reason = NULL, settled_at = NULL, handed_after = NULL, queued_at = ? WHERE seq = ?",
         (tail, now, seq),
     )
     db.execute("UPDATE bodies SET seq = ? WHERE seq = ?", (tail, seq))

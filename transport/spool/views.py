@@ -24,7 +24,7 @@ from transport.vocabulary import MessageState, Stage
 _LEASE: Final = f"SELECT {MESSAGE}, m.stage, m.attempts, m.fence, m.leased_at {FROM} WHERE m.state = 'leased'"
 _SENT: Final = """
     SELECT 1 FROM messages AS task CROSS JOIN messages AS sent
-    ON sent.sender = task.recipient AND sent.seq > task.seq AND sent.accepted_at >= task.handed_at
+    ON sent.sender = task.recipient AND sent.seq > task.handed_after
     WHERE task.id = ?
 """
 _REPLIED: Final = f"""{_SENT}

@@ -94,7 +94,6 @@ class Antics:
         cut = len(data) - (self._pasted - wanted)
         self._show()
         self._record(data[cut:])
-        self._agent.forget_keys()
         return b""
 
     def after(self, data: bytes) -> None:
@@ -107,6 +106,8 @@ class Antics:
     def _show(self) -> None:
         self.shown, self._is_seen = str(self._told["show"]), False
         self._told = {}
+        # The rest of a paste that has begun goes to what is shown now.
+        self._agent.forget_keys()
         if self.shown == "shell":
             self._agent.view.write("\x1b[?2004l\r\n\r\n\r\n$ ")
         else:

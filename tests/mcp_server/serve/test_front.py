@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,11 +15,14 @@ import anyio.to_thread
 import httpx2
 import pytest
 
+from mcp_server.serve.front import REACH_SECONDS
 from mcp_server.serve.options import ServeOptions, ServerRunning
 from mcp_server.serve.peercred import PeerProcess
+from mcp_server.serve.sockets import unix_listener
 from tests.mcp_server import front_server
 from tests.mcp_server.fronts import ALICE, Lines, connected, control, lines, running, started, team
 from tests.mcp_server.memory_service import MemoryService
+from tests.terminal import until
 from transport.paths import Root
 
 GRACE = ServeOptions(port=0, stop_seconds=5.0)
@@ -46,6 +51,45 @@ async def test_a_stop_lets_what_is_in_flight_be_answered(root: Root) -> None:
                 service.consume(message.id)
     assert [result.structured_content["status"] for result in results] == ["delivered"] * 3
     assert not root.server_socket.exists()
+
+
+@pytest.mark.parametrize("loss", ["removed", "replaced", "with its directory"])
+async def test_a_socket_that_is_removed_is_made_again_and_who_is_connected_stays(root: Root, loss: str) -> None:
+    service = team(root)
+    path = root.server_socket
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, service, GRACE)
+        async with lines(run.socket) as before:
+            await before.write({"peerwake": 1, "role": "control"})
+            await before.read()
+            lost = path.lstat().st_ino
+            path.unlink()
+            if loss == "replaced":
+                path.write_text("somebody's file")
+            elif loss == "with its directory":
+                shutil.rmtree(path.parent)
+            await until(path.is_socket)
+            assert path.lstat().st_ino != lost
+            assert stat.S_IMODE(path.lstat().st_mode) == 0o600
+            async with lines(run.socket) as after:
+                for connection in (before, after):
+                    if connection is after:
+                        await after.write({"peerwake": 1, "role": "control"})
+                        await after.read()
+                    await connection.write({"id": 1, "verb": "peer", "args": {"name": "bob"}})
+                    assert (await connection.read())["ok"]
+        run.front.stop()
+    assert not path.exists()
+
+
+async def test_another_server_that_took_the_place_is_left_there(root: Root) -> None:
+    path = root.server_socket
+    async with anyio.create_task_group() as group:
+        run = await started(group, root, team(root), GRACE)
+        path.unlink()
+        with unix_listener(path) as other, pytest.raises(TimeoutError):
+            await until(lambda: not other.is_reached(), REACH_SECONDS * 2.5)
+        run.front.stop()
 
 
 async def test_a_stop_does_not_wait_for_ever(root: Root) -> None:

@@ -77,23 +77,31 @@ def test_older_version_is_migrated_with_its_messages(path: Path) -> None:
     db.close()
 
 
-def test_a_task_in_work_keeps_the_time_of_its_hand_over_through_the_migration(path: Path) -> None:
-    db = open_database(path, STEPS[:1])
-    for seq, state in ((1, "leased"), (2, "consumed")):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_task_in_work_keeps_its_hand_over_through_the_migration(path: Path, version: int) -> None:
+    """Handed over at 7, it was answered at 8, and what was sent at 6 is no answer."""
+    db = open_database(path, STEPS[:version])
+    rows = ((1, "alice", "bob", 1, "leased"), (2, "alice", "bob", 2, "consumed"))
+    for seq, sender, recipient, at, state in (
+        *rows,
+        (3, "bob", "alice", 6, "queued"),
+        (4, "bob", "alice", 8, "queued"),
+    ):
         db.execute(
             "INSERT INTO messages (seq, id, nonce, sender, recipient, hops, accepted_at, kind, removed_controls,"
-            " queued_at, state, stage) VALUES (?, ?, 'n', 'claude-alice', 'codex-bob', 0, 1, 'message', 0, 1, ?, ?)",
-            (seq, f"m_{seq}", state, "pasting" if state == "leased" else None),
+            " queued_at, state, stage) VALUES (?, ?, 'n', ?, ?, 0, ?, 'message', 0, 1, ?, ?)",
+            (seq, f"m_{seq}", f"x-{sender}", f"x-{recipient}", at, state, "pasting" if state == "leased" else None),
         )
         db.execute(
             "INSERT INTO events (seq, event, detail, at, last_at, number) VALUES (?, 'pasting', '', 3, 7, 1)", (seq,)
         )
+    if version == 2:
+        db.execute("UPDATE messages SET handed_at = 7 WHERE seq = 1")
     db.close()
     with SpoolStore(path) as store:
-        assert store.read(lambda db: db.execute("SELECT handed_at FROM messages ORDER BY seq").fetchall()) == [
-            (7.0,),
-            (None,),
-        ]
+        found = store.read(lambda db: db.execute("SELECT handed_after FROM messages ORDER BY seq LIMIT 2").fetchall())
+        assert found == [(3,), (None,)]
+        assert store.sent_since("m_1")
 
 
 def test_failed_migration_changes_nothing(path: Path) -> None:

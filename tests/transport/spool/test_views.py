@@ -152,6 +152,17 @@ def test_a_reply_is_what_went_to_the_sender_or_names_the_task(store: SpoolStore)
     assert store.replied_since(task.id)
 
 
+def test_a_reply_is_one_also_by_a_clock_that_was_set_back(store: SpoolStore) -> None:
+    """The order of acceptance tells what came after the hand-over; it was handed over an hour later than it was answered."""
+    (task,) = fill(store, 1)
+    store.lease(BOB, "task", NOW + 3600)
+    store.stage(task.id, Stage.PASTING, NOW + 3600)
+    assert not store.sent_since(task.id)
+    store.enqueue(letter(to=task.sender, sender=BOB, at=NOW + 1), **LIMITS)
+    assert store.sent_since(task.id)
+    assert store.replied_since(task.id)
+
+
 def test_what_was_sent_before_a_dead_letter_was_queued_again_is_no_reply_to_it(store: SpoolStore) -> None:
     (task,) = fill(store, 1)
     store.lease(BOB, "task", NOW + 1)

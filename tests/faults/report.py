@@ -1,0 +1,39 @@
+"""The summary of a run: figures, faults by kind, every broken rule, and the command that repeats it."""
+
+from collections import Counter
+from typing import Final
+
+from tests.faults.books import Told
+from tests.faults.machine import Outcome
+
+SHOWN: Final = 15
+FIGURES: Final = ("attempts", "cuts", "repeats")
+
+
+def summary(outcome: Outcome, command: str) -> str:
+    """Return the text that ends a run; it is also written into the root."""
+    books = outcome.books
+    told = Counter(each.told for each in books.sent)
+    consumed = len(books.consumed())
+    attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
+    lines = [
+        f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
+        f" {outcome.servers} servers started",
+        f"accepted {told[Told.ACCEPTED]}, consumed {consumed} ({consumed / outcome.seconds:.1f}/s),"
+        f" given up with notice {len(books.noticed() | set(books.letters))}, refused {told[Told.REFUSED]},"
+        f" never told {told[Told.UNKNOWN]}",
+        f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",
+        f"faults {sum(outcome.struck.values())}:",
+        *(f"  {count:5}  {name}" for name, count in sorted(outcome.struck.items())),
+    ]
+    if outcome.broken:
+        kinds = Counter(each.rule for each in outcome.broken)
+        lines.append(f"BROKEN: {', '.join(f'{rule} {count} times' for rule, count in kinds.items())}")
+        for rule in kinds:
+            lines += [f"  {rule}: {each.text}" for each in [it for it in outcome.broken if it.rule == rule][:SHOWN]]
+        lines += [f"the root is kept: {outcome.home}", f"again with: {command}"]
+    else:
+        lines.append("every book balances")
+    text = "\n".join(lines)
+    (outcome.home / "summary.txt").write_text(text + "\n")
+    return text

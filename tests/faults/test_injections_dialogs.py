@@ -1,0 +1,69 @@
+"""A screen that comes up at an exact moment of a delivery: whoever can see it presses nothing in it."""
+
+import pytest
+
+from tests.faults.injections.arena import Arena, arena
+from tests.live.world import until
+
+pytestmark = pytest.mark.live
+
+MOMENTS = [
+    {"when": "now"},
+    {"when": "paste", "bytes": 0},
+    {"when": "paste", "bytes": 1},
+    {"when": "paste", "bytes": 90},
+    {"when": "pasted", "delay": 0},
+    {"when": "pasted", "delay": 0.001},
+    {"when": "pasted", "delay": 0.003},
+    {"when": "pasted", "delay": 0.01},
+]
+
+
+def appeared(here: Arena) -> int:
+    return len(here.records("shown"))
+
+
+@pytest.mark.parametrize("show", ["ask", "unknown"])
+def test_a_screen_that_comes_up_gets_no_key_and_the_message_comes_after_it(show: str) -> None:
+    with arena() as here:
+        for number, moment in enumerate(MOMENTS, 1):
+            assert here.alice.tell(show=show, **moment)
+            if moment["when"] == "now":
+                until(lambda: appeared(here) == 1, 20, "the screen")
+            here.send(f"message {number} " + "with some text in it " * 8)
+            until(lambda number=number: appeared(here) == number or here.taken() == here.accepted, 20, "the moment")
+            if appeared(here) == number and here.taken() != here.accepted:
+                answer = here.send("another", 0.5)
+                assert answer["status"] == "queued", answer
+            assert here.records("key") == [], here.told()
+            here.alice.forget()
+            here.settle()
+        assert appeared(here) >= len(MOMENTS) - 3, here.told()
+        assert here.records("in-flight"), here.told()
+
+
+@pytest.mark.parametrize("moment", MOMENTS[:5], ids=str)
+def test_a_shell_in_place_of_the_agent_gets_no_key_and_the_message_the_next_session(moment: dict[str, object]) -> None:
+    with arena() as here:
+        before = here.alice
+        assert before.tell(show="shell", **moment)
+        here.send("message " + "with some text in it " * 8)
+        until(lambda: appeared(here) == 1, 20, "the shell")
+        assert here.send("another", 1)["status"] == "queued"
+        assert here.records("key") == [], here.told()
+        assert before.is_there()
+        before.forget()
+        here.settle()
+        assert here.alice != before
+
+
+def test_the_record_of_keys_would_show_them() -> None:
+    """What the books rest on: a key that somebody presses into a screen that can be seen is recorded as such."""
+    with arena() as here:
+        assert here.alice.tell(show="ask", when="now")
+        until(lambda: "Do you want to proceed?" in (here.alice.tmux("capture-pane", "-p") or ""), 20, "the dialog")
+        here.alice.tmux("send-keys", "-t", here.alice.pane, "Enter")
+        until(lambda: here.records("key"), 20, "the record")
+        assert (here.records("key")[0]["text"], here.records("key")[0]["where"]) == ("b'\\r'", "ask")
+        with pytest.raises(AssertionError):
+            here.check()

@@ -1,0 +1,172 @@
+"""The agents' own transcripts, read as they grow: what each took, sent and was pressed."""
+
+import ast
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from tests.faults.bodies import digest, to_arrive
+from tests.faults.books import NOTICE, Pressed, Reply, Sent, Taken, Told
+from tests.faults.fault import Peer
+
+PLACE: Final = Path(".peerwake/runtimes/scripted")
+OPENING: Final = re.compile(r'<peer-message-([0-9a-z]{6,32}) id="(m_[0-9a-z]{20})"((?: [a-z-]+="[^"<>\n]*")*)>\n')
+ATTRIBUTE: Final = re.compile(r' ([a-z-]+)="([^"]*)"')
+MESSAGE_ID: Final = re.compile(r"m_[0-9a-z]{20}")
+UNCERTAIN: Final = re.compile(r"may have been|may or may not|has gone|no peerwake server answers")
+SHOWN: Final = 4000
+SYSTEM: Final = "peerwake"
+
+
+@dataclass(slots=True)
+class _File:
+    """How far one transcript has been read."""
+
+    session: str
+    offset: int = 0
+    line: int = 0
+    began: float = 0.0
+    rest: bytes = b""
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Transcripts:
+    """All transcripts of the peers of a run; `read` takes what is new, from one thread at a time."""
+
+    def __init__(self, peers: list[Peer]) -> None:
+        self._peers = peers
+        self._files: dict[Path, _File] = {}
+        self._mutex = threading.Lock()
+        self.taken: list[Taken] = []
+        self.sent: list[Sent] = []
+        self.replies: list[Reply] = []
+        self.pressed: list[Pressed] = []
+        self.consumed: dict[str, int] = {}
+
+    def read(self) -> None:
+        """Take every complete line that was not read before."""
+        with self._mutex:
+            for peer in self._peers:
+                with suppress(FileNotFoundError):
+                    for path in sorted((peer.cwd / PLACE).glob("*.jsonl")):
+                        self._read_file(peer, path)
+
+    def finish(self) -> None:
+        """Take the end of every file; a call without its result may or may not have been accepted."""
+        self.read()
+        for path, file in self._files.items():
+            peer = next(peer for peer in self._peers if path.is_relative_to(peer.cwd))
+            for call in file.calls:
+                self.sent.append(self._sent(peer, call, float("inf"), Told.UNKNOWN, None, "no result"))
+            file.calls.clear()
+
+    def _read_file(self, peer: Peer, path: Path) -> None:
+        file = self._files.setdefault(path, _File(path.stem))
+        with path.open("rb") as stream:
+            stream.seek(file.offset)
+            data = stream.read()
+        file.offset += len(data)
+        *lines, file.rest = (file.rest + data).split(b"\n")
+        for line in lines:
+            file.line += 1
+            with suppress(ValueError):
+                self._take(peer, file, json.loads(line))
+
+    def _take(self, peer: Peer, file: _File, record: dict[str, Any]) -> None:
+        match record["type"]:
+            case "session":
+                file.began = file.began or record["at"]
+            case "user":
+                taken = read_prompt(peer.identity, file.session, (file.began, file.line), record["at"], record["text"])
+                self.taken.append(taken)
+                self.consumed[peer.identity] = self.consumed.get(peer.identity, 0) + 1
+            case "tool_use":
+                file.calls.append(record)
+            case "tool_result" if record.get("tool") == "send_to_peer":
+                self._answered(peer, file, record)
+            case "tool_result" | "answer":
+                self.pressed.append(Pressed(peer.identity, f"a dialog was answered: {record.get('text')}"))
+            case "key":
+                keys = ast.literal_eval(record["text"]).decode("utf-8", "replace")
+                self.pressed.append(Pressed(peer.identity, json.dumps(record), keys))
+
+    def _answered(self, peer: Peer, file: _File, record: dict[str, Any]) -> None:
+        if not file.calls:
+            return
+        call, text = file.calls.pop(0), str(record["text"])
+        found = MESSAGE_ID.search(text)
+        if not record["is_error"] and found is not None:
+            is_delivered = text.startswith("Delivered")
+            sent = self._sent(peer, call, record["at"], Told.ACCEPTED, found[0], text, delivered=is_delivered)
+            if peer.policy == "ephemeral":
+                self.replies.append(Reply(file.session, record["at"]))
+        else:
+            told = Told.UNKNOWN if UNCERTAIN.search(text) else Told.REFUSED
+            sent = self._sent(peer, call, record["at"], told, None, text)
+        self.sent.append(sent)
+
+    def _sent(
+        self,
+        peer: Peer,
+        call: dict[str, Any],
+        ended: float,
+        told: Told,
+        message_id: str | None,
+        note: str,
+        *,
+        delivered: bool = False,
+    ) -> Sent:
+        given = call["arguments"]
+        body = to_arrive(str(given["message"]))
+        mark = f"relay of {peer.name} at {call['at']}"
+        recipient = f"scripted-{given['personality']}"
+        return Sent(
+            mark, peer.identity, recipient, digest(body), call["at"], ended, told, message_id, delivered, note[:300]
+        )
+
+
+def read_prompt(identity: str, session: str, place: tuple[float, int], at: float, text: str) -> Taken:
+    """Return a prompt as the books want it: whose message it is, and whether it is exactly one envelope."""
+    found = OPENING.match(text)
+    if found is None:
+        return Taken(identity, session, place, at, None, None, digest(text), False, text[:SHOWN])
+    attributes = dict(ATTRIBUTE.findall(found[3]))
+    end = f"\n</peer-message-{found[1]}>"
+    is_whole = text.endswith(end) and text.count(end[1:]) == 1
+    body = _body(text[found.end() : -len(end)], attributes) if is_whole else text
+    sender = attributes.get("from")
+    notice = NOTICE.match(body) if sender == SYSTEM else None
+    return Taken(
+        identity,
+        session,
+        place,
+        at,
+        found[2],
+        sender,
+        digest(body),
+        is_whole,
+        text[:SHOWN],
+        (notice[1] if notice else "") if sender == SYSTEM else None,
+    )
+
+
+def _body(inner: str, attributes: dict[str, str]) -> str:
+    """Return the body: what stands between the tags, or what the file holds that they name."""
+    if "body-file" not in attributes:
+        return inner
+    try:
+        return Path(attributes["body-file"]).read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        return f"{error}\n{inner}"
+
+
+def consumptions(taken: list[Taken]) -> Iterator[tuple[str, str]]:
+    """Yield recipient and id of each message that was taken."""
+    for each in taken:
+        if each.message_id is not None:
+            yield each.identity, each.message_id
