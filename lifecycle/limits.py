@@ -28,7 +28,7 @@ class Limits:
     wait_seconds: float = seconds(20.0, "a sender waits so long for the receipt while there is progress", 0, 120)
     wait_max_seconds: float = seconds(120.0, "longest wait that a sender may ask for", LEAST_SECONDS, 120)
     human_quiet_seconds: float = seconds(
-        5.0, "nothing is typed until a person at the terminal is quiet for this", 0, 3_600
+        5.0, "nothing is typed until a person at the terminal is quiet for this", 1, 3_600
     )
     inline_bytes: int = size(8 * 1024, "a longer body is handed over as a file with its first lines", 1, 65_536)
     hop_limit: int = count(20, "a chain of replies longer than this is refused", 1, 1_000)

@@ -77,6 +77,31 @@ async def test_a_key_between_the_last_look_and_the_paste_keeps_the_paste_back() 
         assert term.tmux("list-buffers") == ""
 
 
+@pytest.mark.parametrize("action", ["paste", "press"])
+async def test_somebody_who_attaches_between_the_last_look_and_the_keys_is_seen(action: str) -> None:
+    """Also in the very second of an earlier attach: tmux tells such times in whole seconds."""
+    async with terminal() as term:
+        people: list[Person] = []
+
+        async def come() -> None:
+            before = len(term.tmux("list-clients").splitlines())
+            people.append(Person(term))
+            await until(lambda: len(term.tmux("list-clients").splitlines()) > before)
+
+        try:
+            await until(lambda: CLOCK.wall() % 1 < 0.1)
+            await come()
+            people[0].leave()
+            await until(lambda: len(term.tmux("list-clients").splitlines()) == 1)
+            just_before(term.pane, action, come)
+            outcome = await term.hand_over(envelope("a"), pace=PATIENT)
+            assert (outcome.receipt, outcome.hold, outcome.submits) == (None, Hold.DRAFT, 0), outcome
+            assert term.said() == []
+        finally:
+            for person in people[1:]:
+                person.leave()
+
+
 @pytest.mark.parametrize("slow", ["0", "0.4"])
 async def test_a_key_between_the_last_look_and_enter_is_not_submitted(slow: str) -> None:
     """Nor one that a slow client has not drawn yet."""

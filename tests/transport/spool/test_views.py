@@ -153,7 +153,7 @@ def test_a_reply_is_what_went_to_the_sender_or_names_the_task(store: SpoolStore)
 
 
 def test_a_reply_is_one_also_by_a_clock_that_was_set_back(store: SpoolStore) -> None:
-    """The order of acceptance tells what came after the hand-over; it was handed over an hour later than it was answered."""
+    """Handed over an hour later than it was answered: the order of acceptance tells."""
     (task,) = fill(store, 1)
     store.lease(BOB, "task", NOW + 3600)
     store.stage(task.id, Stage.PASTING, NOW + 3600)
