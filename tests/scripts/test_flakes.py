@@ -81,7 +81,7 @@ def test_a_failing_run_is_kept_and_the_next_ones_follow(tmp_path: Path) -> None:
     path, tests = tmp_path / "runs.jsonl", tmp_path / "test_sometimes.py"
     tests.write_text(SOMETIMES)
     command = ["--into", str(path), "--load", "1", "--workers", "0"]
-    rest = ["--", "-m", "", "-p", "no:anyio", str(tests)]
+    rest = ["--", "-m", "", "-p", "no:anyio", f"--rootdir={tmp_path}", str(tests)]
     assert flakes.main([*command, "--times", "1", *rest]) == 0
     assert flakes.main([*command, "--times", "3", *rest]) == 1, "the first run is counted, the second fails"
     runs = [json.loads(line) for line in path.read_text().splitlines()]
@@ -97,9 +97,10 @@ def test_a_failing_run_is_kept_and_the_next_ones_follow(tmp_path: Path) -> None:
 def test_a_run_that_does_not_end_is_a_failure_and_cleans_up(tmp_path: Path) -> None:
     path, tests = tmp_path / "runs.jsonl", tmp_path / "test_endless.py"
     tests.write_text(ENDLESS)
-    given = ["--into", str(path), "--load", "0", "--workers", "0", "--times", "1", "--seconds", "5", "--", "-m", ""]
-    assert flakes.main([*given, str(tests)]) == 1
-    (run,) = flakes.counted(path, flakes.Conditions(flakes.commit(), 0, 0, ("-m", "", str(tests))))
+    given = ["--into", str(path), "--load", "0", "--workers", "0", "--times", "1", "--seconds", "5"]
+    rest = ["-m", "", f"--rootdir={tmp_path}", str(tests)]
+    assert flakes.main([*given, "--", *rest]) == 1
+    (run,) = flakes.counted(path, flakes.Conditions(flakes.commit(), 0, 0, tuple(rest)))
     assert flakes.NOT_ENDED in run.failed
     assert (tmp_path / "cleaned").exists()
 
@@ -109,7 +110,8 @@ def test_an_interruption_ends_the_tests_and_the_load_and_counts_for_nothing(tmp_
     path, tests = tmp_path / "runs.jsonl", tmp_path / "test_endless.py"
     tests.write_text(ENDLESS)
     argv = [sys.executable, str(TOP / "scripts" / "flakes.py"), "--into", str(path), "--load", "1", "--workers", "0"]
-    child = subprocess.Popen([*argv, "--", "-m", "", str(tests)], stdout=subprocess.PIPE, text=True)
+    rest = ["-m", "", f"--rootdir={tmp_path}", str(tests)]
+    child = subprocess.Popen([*argv, "--", *rest], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline, "the tests did not begin"

@@ -177,7 +177,7 @@ def browser(url: str) -> Iterator[None]:
     assert BROWSER is not None
     with tempfile.TemporaryDirectory(prefix="pw-", dir="/tmp", ignore_cleanup_errors=True) as profile:
         argv = [BROWSER, *QUIET, f"--user-data-dir={profile}", f"--host-resolver-rules=MAP {ATTACKER} {ADDRESS}", url]
-        env = os.environ | {"HOME": profile}
+        env = os.environ | {"HOME": profile, "TMPDIR": profile}
         # DEVNULL, and no pipe: its helpers would hold it open.
         found = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
         try:
