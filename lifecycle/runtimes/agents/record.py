@@ -1,5 +1,6 @@
 """The agent's transcript: one JSON object per line, each written at once."""
 
+import errno
 import os
 import time
 
@@ -51,5 +52,10 @@ class Transcript:
         import json
 
         line = json.dumps({"type": kind, "at": round(time.time(), 3)} | fields, ensure_ascii=False) + "\n"
+        data = line.encode("utf-8", "replace")
         assert self._descriptor is not None
-        os.write(self._descriptor, line.encode("utf-8", "replace"))
+        written = os.write(self._descriptor, data)
+        if written < len(data):
+            # Half a record would spoil the next one.
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
