@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.__main__ import RESULTS, record
+from bench.machine import describe
 from tests.faults.cast import Size
 from tests.faults.fault import Fault
 from tests.faults.injections import with_a_small_disk
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--small-disk", action="store_true", help="on a disk of its own, which can be full (root only)")
     parser.add_argument("--plan-only", action="store_true", help="print what would strike when")
     parser.add_argument("--list", action="store_true", help="print the names of the faults")
+    parser.add_argument("--record", action="store_true", help="write the summary into bench/RESULTS.md")
     parser.add_argument("--keep", action="store_true", help="keep the root also when all is well")
     given = parser.parse_args(words)
     known = faults(with_injections=not given.no_injections)
@@ -52,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     rate = None if given.messages is None else given.messages / seconds
     size = Size(given.peers, given.workers, given.senders, rate)
+    command = f"scripts/faults {shlex.join(words)}"
     order = Order(given.seed, seconds, size, new_home(), is_sabotaged=not given.no_injections)
     broken: list[bool] = []
 
     def work() -> None:
-        broken.append(_run(order, strikes, chosen, f"scripts/faults {shlex.join(words)}", given.keep))
+        broken.append(_run(order, strikes, chosen, command, given))
 
     if given.small_disk:
         with_a_small_disk(order.home, work)
@@ -66,19 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(broken != [False])
 
 
-def _run(order: Order, strikes: list[Strike], chosen: dict[str, Fault], command: str, keep: bool) -> bool:
+def _run(
+    order: Order, strikes: list[Strike], chosen: dict[str, Fault], command: str, given: argparse.Namespace
+) -> bool:
     """Run, print the summary, and tell whether anything is broken; then the root is kept."""
+    machine_line = describe()
     machine = Machine(order, strikes, chosen)
     for strike in strikes:
         machine.trace(f"plan: {strike}")
     _tell(f"seed {order.seed}, {len(strikes)} faults planned, root {order.home}")
     outcome = machine.run(_tell)
-    print(summary(outcome, command))
-    if order.home.is_mount() and (outcome.broken or keep):
+    text = summary(outcome, command)
+    print(text)
+    if given.record:
+        record(RESULTS, "faults", f"{machine_line}\n\n`{command}`\n\n```\n{text}\n```")
+    if order.home.is_mount() and (outcome.broken or given.keep):
         # Its disk goes with this thread.
         kept = shutil.copytree(order.home, f"{order.home}-kept", symlinks=True, ignore=_special)
         print(f"the small disk's files: {kept}")
-    elif not outcome.broken and not keep:
+    elif not outcome.broken and not given.keep:
         discard(outcome)
     return bool(outcome.broken)
 
