@@ -248,4 +248,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Started in the background of a script, SIGINT would be ignored here and in the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
