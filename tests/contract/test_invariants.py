@@ -101,7 +101,7 @@ def test_i4_twenty_queued_messages_survive_a_kill_of_the_server(world: World) ->
 
 
 def test_i5_a_draft_is_neither_submitted_nor_touched(world: World) -> None:
-    world.extra["PEERWAKE_HUMAN_QUIET_SECONDS"] = "0"
+    world.extra["PEERWAKE_HUMAN_QUIET_SECONDS"] = "1"
     world.create("alice")
     world.serve()
     world.send("alice", "one")
