@@ -32,7 +32,7 @@ def reaping(world: World) -> World:
         "PEERWAKE_IDLE_SECONDS": str(IDLE_SECONDS),
         "PEERWAKE_TICK_SECONDS": "0.2",
         "PEERWAKE_CONTROL_IDLE_SECONDS": "0.2",
-        "PEERWAKE_HUMAN_QUIET_SECONDS": "0.1",
+        "PEERWAKE_HUMAN_QUIET_SECONDS": "1",
     }
     return world
 
