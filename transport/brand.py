@@ -14,8 +14,8 @@ BASE: Final = 1 << 48
 
 
 def brand(home: Path) -> int:
-    """Return the mark of the sessions of one root."""
-    return BASE | zlib.crc32(bytes(home.absolute()))
+    """Return the mark of the sessions of one root, by whatever path it is named."""
+    return BASE | zlib.crc32(bytes(home.resolve()))
 
 
 def brand_of(pid: int) -> int | None:

@@ -20,6 +20,13 @@ def test_each_root_has_its_own() -> None:
     assert brand(HERE) & BASE
 
 
+def test_a_root_behind_a_link_has_the_same(tmp_path: Path) -> None:
+    """The next server, or the command, may be told another path to the same root."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    assert brand(tmp_path / "link") == brand(tmp_path / "root")
+
+
 def test_a_process_without_it_and_one_that_is_gone_have_none() -> None:
     gone = subprocess.Popen(["/bin/true"])
     gone.wait()
