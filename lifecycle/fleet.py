@@ -68,10 +68,7 @@ class Fleet:
 
         async with anyio.create_task_group() as tasks:
             for profile in profiles:
-                if self._is_live(profile):
-                    tasks.start_soon(fill, profile)
-                else:
-                    rows[profile.name] = await self.row(profile, depths)
+                tasks.start_soon(fill, profile)
         return tuple(rows[profile.name] for profile in profiles)
 
     async def peer(self, name: str) -> PeerRow:

@@ -29,6 +29,8 @@ COMMON_ENV: Final = (
     *("DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK"),
 )
 NEVER_PASSED: Final = ("PEER_*", "PEERWAKE_*", "TMUX", "TMUX_*", "TERM")
+REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
+"""A conversation's name that can be a word of a command line and a part of a path."""
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENV_GLOB: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.base import REFERENCE, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
 from transport.files import opened_regular
@@ -23,7 +23,6 @@ TAG: Final = b"<peer-message-"
 PASTED: Final = re.compile(r'\s*<pasted_content id="[^"<>\n]{1,40}">\n')
 STATUS: Final = {"idle": ScreenState.READY, "busy": ScreenState.BUSY, "waiting": ScreenState.ASKS}
 STATUS_BYTES: Final = 64 * 1024
-REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
 
 def parse(line: bytes) -> tuple[str, Receipt] | None:

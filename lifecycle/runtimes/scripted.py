@@ -1,11 +1,10 @@
 """The bundled terminal agent: for the demo, the tests and the benchmarks."""
 
 import json
-import re
 from pathlib import Path
 from typing import Final
 
-from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
+from lifecycle.runtimes.base import REFERENCE, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
 from transport.files import opened_regular
@@ -16,7 +15,6 @@ DIRECTORY: Final = Path(".peerwake/runtimes/scripted")
 EVIDENCE: Final = {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}
 TAIL_BYTES: Final = 512
 CLEARS_MAX: Final = 1000
-REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
 
 def parse(line: bytes) -> tuple[str, Receipt] | None:

@@ -3,12 +3,12 @@
 import json
 import os
 import socket
-import sys
 from types import TracebackType
 from typing import Any
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.failures import NoServer, Unverified, failure
+from mcp_server.serve.bridge_peer import server_uid
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
@@ -69,7 +69,7 @@ def connect(context: Context) -> Control:
         connection.settimeout(CONNECT_SECONDS)
         connection.connect(path)
         # Looked at again: the name may have become another socket's since.
-        if _server_uid(connection) != os.geteuid():
+        if server_uid(connection) != os.geteuid():
             raise NoServer(f"{path} is served by another user; set PEERWAKE_HOME to your own directory")
         return Control(connection, {"credential": context.credential, "cwd": context.cwd})
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
@@ -84,12 +84,6 @@ def connect(context: Context) -> Control:
     except BaseException:
         connection.close()
         raise
-
-
-def _server_uid(connection: socket.socket) -> int:
-    """Return who listens at the other end: struct ucred of Linux and xucred of macOS have it at the same place."""
-    level, option, size = (socket.SOL_SOCKET, socket.SO_PEERCRED, 12) if sys.platform == "linux" else (0, 1, 76)
-    return int.from_bytes(connection.getsockopt(level, option, size)[4:8], sys.byteorder)
 
 
 def ask(

@@ -10,9 +10,9 @@ import fcntl
 import json
 import os
 import select
-import sys
 import time
 
+from mcp_server.serve.bridge_peer import server_uid
 from mcp_server.serve.bridge_session import INVALID_REQUEST, Session, error_line
 
 BUFFER_BYTES = 4 << 20
@@ -24,13 +24,6 @@ REFUSED_SECONDS = 2.0
 FIRST_RETRY = 0.01
 LAST_RETRY = 0.25
 PATIENT_RETRY = 1.0
-# Either answer has the uid at the same place: struct ucred of Linux, struct xucred of macOS.
-PEER_CREDENTIALS = (_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12) if sys.platform == "linux" else (0, 1, 76)
-
-
-def server_uid(connection: _socket.socket) -> int:
-    """Return who listens at the other end of a unix connection, as the kernel tells it."""
-    return int.from_bytes(connection.getsockopt(*PEER_CREDENTIALS)[4:8], sys.byteorder)
 
 
 class Config:

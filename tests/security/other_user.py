@@ -4,17 +4,32 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.bad_input import NOBODY
+from tests.contract.bad_input import HTTP, NOBODY, private_world
+from tests.live.world import World
 
 THEIRS = NOBODY - 1
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="NOT TESTED: what another user of the host can do; only root can become one"
 )
+
+
+@contextmanager
+def lived_in() -> Iterator[World]:
+    """Yield a world with a server, a live session and all that comes with them."""
+    with private_world(**HTTP) as world:
+        world.create("alice")
+        world.create("bob")
+        world.serve()
+        assert world.send("alice", "hello")["status"] == "delivered"
+        yield world
+
 
 READ = """
 import json, os, sys

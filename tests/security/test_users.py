@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.bad_input import HTTP, credential, private_world, refused, stored, unchanged
+from tests.contract.bad_input import credential, refused, stored, unchanged
 from tests.contract.wires import TOP, bridge_wire
 from tests.live.world import World
-from tests.security.other_user import THEIRS, as_them, needs_root, theirs
+from tests.security.other_user import THEIRS, as_them, lived_in, needs_root, theirs
 from transport.identity import parse_identity
 from transport.paths import Root, RootUnusable
 
@@ -23,12 +23,7 @@ pytestmark = [pytest.mark.live, needs_root]
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A server with a live session, queued messages, logs, a credential in use and a snapshot of a death."""
-    with private_world(**HTTP) as world:
-        world.create("alice")
-        world.create("bob")
-        world.serve()
-        assert world.send("alice", "hello")["status"] == "delivered"
+    with lived_in() as world:
         yield world
 
 

@@ -8,21 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.bad_input import HTTP, private_world
 from tests.live.world import World
-from tests.security.other_user import READ, as_them, needs_root
+from tests.security.other_user import READ, as_them, lived_in, needs_root
 
 pytestmark = [pytest.mark.live, needs_root]
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A server with a live session, queued messages, logs, a credential in use and a snapshot of a death."""
-    with private_world(**HTTP) as world:
-        world.create("alice")
-        world.create("bob")
-        world.serve()
-        assert world.send("alice", "hello")["status"] == "delivered"
+    with lived_in() as world:
         yield world
 
 
