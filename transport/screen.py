@@ -287,14 +287,16 @@ def _labels(shown: str, rules: ScreenRules) -> list[re.Match[str]]:
             return []
         labels.append(found)
         at = found.end()
-        at += len(shown[at:]) - len(shown[at:].lstrip())
+        while at < len(shown) and shown[at].isspace():
+            at += 1
     return labels
 
 
 def _fits(labels: Sequence[re.Match[str]], text: str, slack: int) -> bool | None:
     """Tell whether pastes of together this size are the text; None for labels that tell no size."""
     sizes = {"lines": text.count("\n"), "chars": len(text)}
-    told = [name for name in sizes if name in labels[0].re.groupindex]
+    groups = [name for name in sizes if name in labels[0].re.groupindex]
+    told = [name for name in groups if all((label[name] or "0").isdecimal() for label in labels)]
     counts = {name: sum(int(label[name] or 0) for label in labels) for name in told}
     return all(abs(counts[name] - sizes[name]) <= slack for name in told) if told else None
 

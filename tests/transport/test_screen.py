@@ -213,7 +213,14 @@ def test_what_a_client_shows_in_several_labels_is_added_up() -> None:
     assert shown(f"[Pasted text +1 lines][Pasted text +{lines} lines]") is Shown.OTHER
 
 
-@pytest.mark.parametrize(("pattern", "label"), [(r"\[Paste\]", "[Paste]"), (r"\[(?P<lines>\d+)?Paste\]", "[Paste]")])
+@pytest.mark.parametrize(
+    ("pattern", "label"),
+    [
+        (r"\[Paste\]", "[Paste]"),
+        (r"\[(?P<lines>\d+)?Paste\]", "[Paste]"),
+        (r"\[(?P<chars>.+) Paste\]", "[a long Paste]"),
+    ],
+)
 def test_a_label_that_tells_no_size_is_ours_only_right_behind_our_paste(pattern: str, label: str) -> None:
     rules = RULES.model_copy(update={"collapsed": pattern})
     reading = Reading(ScreenState.DRAFT, label, "")
