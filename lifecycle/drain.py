@@ -56,7 +56,7 @@ class Drain:
         except SpoolError:
             raise
         except Exception as error:  # the supervisor's to log; here it uses up an attempt, lest one message wedges all
-            await self.deck.settler.fault(self.identity, error)
+            await self.deck.settler.fault(self.identity, error, self.wall)
             raise
         finally:
             self.deck.board.clear(self.identity)

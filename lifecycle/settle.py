@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lifecycle.board import Board
 from lifecycle.limits import Limits
+from lifecycle.steady import SteadyWall
 from transport.clock import Clock
 from transport.identity import Identity
 from transport.logs import Logs
@@ -53,7 +54,7 @@ class Settler:
         )
         return pause
 
-    async def fault(self, identity: Identity, error: Exception) -> None:
+    async def fault(self, identity: Identity, error: Exception, wall: SteadyWall) -> None:
         """Count a fault of ours against the message in hand; what may have been typed, when it is old."""
         lease = await self.spool.leased(identity)
         if lease is None:
@@ -61,7 +62,7 @@ class Settler:
         reason = f"a fault of ours: {type(error).__name__}: {error}"
         if lease.stage is Stage.HELD:
             await self.failed(lease, reason)
-        elif self.clock.wall() - lease.leased_at > self.limits.message_ttl_seconds:
+        elif wall.is_older(lease.leased_at, self.limits.message_ttl_seconds):
             await self.bury(lease, reason)
 
     async def bury(self, lease: Lease, reason: str) -> None:

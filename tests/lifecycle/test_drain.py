@@ -7,6 +7,7 @@ import pytest
 
 from lifecycle.drain import Drain
 from lifecycle.flags import Flag
+from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, scene
 from transport.delivery import HandOver
@@ -386,13 +387,20 @@ async def test_a_fault_after_the_paste_gives_up_only_what_is_old(stage: Scene) -
     message = await stage.send()
     lease = await stage.spool.lease(ALICE, "f", stage.clock.wall())
     await stage.spool.stage(message.id, Stage.PASTING, stage.clock.wall())
-    settler = stage.deck.settler
-    await settler.fault(ALICE, RuntimeError("odd"))
+    wall = SteadyWall(stage.clock)
+
+    async def fault() -> None:
+        await stage.deck.settler.fault(ALICE, RuntimeError("odd"), wall)
+
+    await fault()
     assert lease is not None and await stage.is_in(message, MessageState.LEASED)
+    stage.clock.epoch += 10 * stage.limits.message_ttl_seconds
+    await fault()
+    assert await stage.is_in(message, MessageState.LEASED)
     await stage.clock.advance(stage.limits.message_ttl_seconds + 1)
-    await settler.fault(ALICE, RuntimeError("odd"))
+    await fault()
     assert await stage.is_in(message, MessageState.DEAD)
-    await settler.fault(ALICE, RuntimeError("odd"))
+    await fault()
 
 
 async def test_what_a_busy_client_keeps_in_its_queue_has_a_time_to_live(root: Root) -> None:
