@@ -12,6 +12,8 @@ from transport.files import sync_directory
 from transport.spool.faults import SpoolFailed, SpoolTooNew, corrupt
 
 APPLICATION_ID: Final = 0x50574B51  # "PWKQ"
+PAGE_BYTES: Final = 1024
+"""Each of the eight pages that a message changes goes to the disk whole; a file that has another size keeps it."""
 CHECKPOINT_PAGES: Final = 1000
 KEEP_WAL_BYTES: Final = 64 << 20
 LOCKED_MILLISECONDS: Final = 1000
@@ -127,6 +129,7 @@ def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool =
     try:
         # Asked before anything is written: the journal mode of another program's file is its own.
         _version(db, path, len(steps))
+        db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise SpoolFailed(f"{path} is on a file system without shared memory; set PEERWAKE_HOME to a local disk")
         _migrate(db, path, steps)

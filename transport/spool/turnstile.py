@@ -3,19 +3,26 @@
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from transport.spool.faults import SpoolBusy
+
+LOOK_SECONDS: Final = 0.001
+OVERTAKES: Final = 8
+"""So many times in a row a writer may take a turn that it finds free while others are being woken for it."""
 
 
 class Turnstile:
     """Two kernel locks: who holds the turn waits for the spool, everybody else waits for the turn.
 
-    So a writer that comes back at once cannot overtake those who wait. The kernel frees both locks
-    when a process dies. A contended lock is awaited by a thread of its own, because flock(2) has no
-    timeout. For use by one thread at a time.
+    So a writer that comes back at once cannot overtake those who wait for long. The kernel frees both
+    locks when a process dies. A contended lock is awaited by a thread of its own, because flock(2) has no
+    timeout; whoever is next for the spool looks for itself first, since many a commit is over before
+    two threads were woken, one by the other. For use by one thread at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,8 +32,9 @@ class Turnstile:
         self._mutex = threading.Lock()
         self._knock = _taken()
         self._granted = _taken()
-        self._asked = False
+        self._asked: int | None = None
         self._wanted = False
+        self._overtaken = 0
         self._closed = False
         self._doorman: threading.Thread | None = None
 
@@ -41,14 +49,61 @@ class Turnstile:
 
     def enter(self, seconds: float) -> None:
         """Take the lock, waiting at most `seconds`; raises SpoolBusy."""
+        end = time.monotonic() + seconds
+        if self._is_wanted_again(self._spool):
+            self._await(seconds, end)
+            return
+        looking = 0.0 if self._overtaken < OVERTAKES else None
+        self._take(self._turn, looking, seconds, end)
+        try:
+            has_waited = self._take(self._spool, LOOK_SECONDS, seconds, end)
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        self._overtaken = self._overtaken + 1 if has_waited and looking is not None else 0
+
+    def leave(self) -> None:
+        """Let the next writer through."""
+        fcntl.flock(self._spool, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give up the lock files; a request still waiting is withdrawn."""
         with self._mutex:
-            asked = self._asked
-            if not asked and self._is_free():
+            self._closed, self._wanted = True, False
+            if self._asked is not None:
                 return
-            self._wanted = self._asked = True
-        if not asked:
-            self._ask()
-        if self._granted.acquire(timeout=seconds):
+        if self._doorman is None:
+            self._close_files()
+        else:
+            self._knock.release()
+            self._doorman.join()
+
+    def _take(self, lock: int, looking: float | None, seconds: float, end: float) -> bool:
+        """Take a lock after looking for it for so many seconds, None not at all; return whether it was not free."""
+        if not self._is_wanted_again(lock):
+            if looking is not None and _is_free(lock, 0.0):
+                return False
+            if looking and _is_free(lock, looking):
+                return True
+            self._ask(lock)
+        self._await(seconds, end)
+        return True
+
+    def _is_wanted_again(self, lock: int) -> bool:
+        """Take up a request that was withdrawn while the doorman still waits for this lock."""
+        with self._mutex:
+            self._wanted = self._asked == lock
+            return self._wanted
+
+    def _ask(self, lock: int) -> None:
+        if self._doorman is None:
+            self._doorman = threading.Thread(target=self._attend, name="spool-doorman", daemon=True)
+            self._doorman.start()
+        with self._mutex:
+            self._asked, self._wanted = lock, True
+        self._knock.release()
+
+    def _await(self, seconds: float, end: float) -> None:
+        if self._granted.acquire(timeout=max(0.0, end - time.monotonic())):
             return
         with self._mutex:
             if self._granted.acquire(blocking=False):
@@ -59,56 +114,20 @@ class Turnstile:
             " nothing was stored; if that process is stopped, continue or end it, then repeat"
         )
 
-    def leave(self) -> None:
-        """Let the next writer through."""
-        fcntl.flock(self._spool, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Give up the lock files; a request still waiting is withdrawn."""
-        with self._mutex:
-            self._closed, self._wanted = True, False
-            if self._asked:
-                return
-        if self._doorman is None:
-            self._close_files()
-        else:
-            self._knock.release()
-            self._doorman.join()
-
-    def _is_free(self) -> bool:
-        try:
-            fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        try:
-            fcntl.flock(self._spool, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
-        return True
-
-    def _ask(self) -> None:
-        if self._doorman is None:
-            self._doorman = threading.Thread(target=self._attend, name="spool-doorman", daemon=True)
-            self._doorman.start()
-        self._knock.release()
-
     def _attend(self) -> None:
         while True:
             self._knock.acquire()
-            if self._asked:
-                fcntl.flock(self._turn, fcntl.LOCK_EX)
-                fcntl.flock(self._spool, fcntl.LOCK_EX)
+            lock = self._asked
+            if lock is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
             with self._mutex:
-                self._asked = False
+                self._asked = None
                 if self._wanted:
                     self._wanted = False
                     self._granted.release()
-                    fcntl.flock(self._turn, fcntl.LOCK_UN)
                     continue
-                fcntl.flock(self._turn, fcntl.LOCK_UN)
-                fcntl.flock(self._spool, fcntl.LOCK_UN)
+                if lock is not None:
+                    fcntl.flock(lock, fcntl.LOCK_UN)
                 if self._closed:
                     self._close_files()
                     return
@@ -116,6 +135,20 @@ class Turnstile:
     def _close_files(self) -> None:
         os.close(self._spool)
         os.close(self._turn)
+
+
+def _is_free(lock: int, looking: float) -> bool:
+    """Take a lock if it is free, or comes free within `looking` seconds."""
+    end = time.monotonic() + looking
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            os.sched_yield()
+        else:
+            return True
 
 
 def _taken() -> threading.Lock:

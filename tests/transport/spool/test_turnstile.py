@@ -102,6 +102,27 @@ def test_request_after_a_withdrawn_one_is_served(turnstile: Turnstile, lock: Pat
     holder.close()
 
 
+@pytest.mark.skipif(not LOCKS.exists(), reason="needs /proc/locks")
+def test_third_in_the_row_waits_for_its_turn_and_may_come_again(turnstile: Turnstile, lock: Path) -> None:
+    holder = Turnstile(lock)
+    holder.enter(1)
+    with child("hold", lock) as second:
+        until(lambda: _has_waiter(lock))
+        for _ in range(3):
+            with pytest.raises(SpoolBusy):
+                turnstile.enter(0.02)
+        holder.leave()
+        assert said(second) == "held"
+        with pytest.raises(SpoolBusy):
+            turnstile.enter(0.02)
+        print(file=second.stdin, flush=True)
+        with turnstile.held(10):
+            assert said(second) == "left"
+            assert not is_free(lock)
+    assert is_free(lock)
+    holder.close()
+
+
 def test_killed_holder_frees_it_at_once(turnstile: Turnstile, lock: Path) -> None:
     with child("hold", lock) as holder:
         assert said(holder) == "held"
