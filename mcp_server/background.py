@@ -28,6 +28,8 @@ def answers(root: Root) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(str(root.server_socket))
+        except BlockingIOError:
+            return True  # its backlog is full
         except OSError:
             return False
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.failures import NoServer, Unverified, failure
-from mcp_server.serve.bridge_peer import server_uid
+from mcp_server.serve.bridge_peer import server_uid, wait_for_room
 
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 30.0
@@ -66,7 +66,7 @@ def connect(context: Context) -> Control:
     try:
         if os.stat(path).st_uid != os.geteuid():  # noqa: PTH116
             raise NoServer(f"{path} belongs to another user; set PEERWAKE_HOME to your own directory")
-        connection.settimeout(CONNECT_SECONDS)
+        wait_for_room(connection, CONNECT_SECONDS)
         connection.connect(path)
         # Looked at again: the name may have become another socket's since.
         if server_uid(connection) != os.geteuid():

@@ -15,7 +15,7 @@ from mcp_server.serve.options import AddressInUse, ServeOptions, ServerRunning
 from transport.errors import PeerwakeError
 from transport.paths import check_socket_path
 
-BACKLOG: Final = 512
+BACKLOG: Final = 4096
 PROBE_SECONDS: Final = 1.0
 
 

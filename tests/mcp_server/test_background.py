@@ -3,6 +3,7 @@
 import argparse
 import os
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_only_a_listening_socket_answers(root: Root) -> None:
     with socket.socket(socket.AF_UNIX) as ours:
         ours.bind(str(root.server_socket))
         ours.listen()
+        assert answers(root)
+
+
+def test_a_server_whose_backlog_is_full_answers(root: Root) -> None:
+    with ExitStack() as stack:
+        ours = stack.enter_context(socket.socket(socket.AF_UNIX))
+        ours.bind(str(root.server_socket))
+        ours.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(root.server_socket))
         assert answers(root)
 
 
