@@ -34,16 +34,8 @@ ANSWER_SECONDS: Final = 1.0
 
 
 def serve(given: argparse.Namespace) -> int:
-    """Run what `peerwake serve` was asked for, and return its exit status."""
+    """Run a whole server in the foreground as it was asked for, and return its exit status."""
     root = root_from_environment()
-    if given.transport == "stdio" and not given.in_process:
-        from mcp_server.serve.bridge import main as bridge
-
-        return bridge([])
-    if given.background:
-        from mcp_server.background import start
-
-        return start(root, given)
     os.umask(0o077)
     allow_files()
     root.prepare()

@@ -37,15 +37,24 @@ def run(context: Context, argv: list[str]) -> int:
         raise BadUsage("--no-tcp goes without --host and --port")
     if given.port is not None and not 0 <= given.port <= 65535:
         raise BadUsage(f"--port {given.port} is not between 0 and 65535")
+    if given.background:
+        from mcp_server.background import start
+        from transport.paths import root_from_environment
+
+        code = start(root_from_environment(), given)
+        if code == 0:
+            context.say(f"a server answers on {context.server_socket}")
+        return code
+    if over_stdio and not given.in_process:
+        from mcp_server.serve.bridge import main as bridge
+
+        return bridge([])
     from mcp_server.app import serve
 
     try:
-        code = serve(given)
+        return serve(given)
     except BaseExceptionGroup as group:
         raise _cause(group) from group
-    if given.background and code == 0:
-        context.say(f"a server answers on {context.server_socket}")
-    return code
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
