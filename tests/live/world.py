@@ -1,5 +1,6 @@
 """A private root with a real server, real tmux and scripted peers, driven through the command line."""
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mcp_server.cli.context import Context
+from mcp_server.cli.main import run
 from transport.paths import Root
 from transport.process import ProcessId, identify, terminate
 
@@ -67,10 +70,23 @@ class World:
         return server
 
     def serve(self, *flags: str) -> subprocess.Popen[bytes]:
-        """Start a server and return when it answers."""
+        """Start a server and return when it answers; one that a bridge was quicker to start is ended."""
         server = self.start_server(*flags)
-        until(lambda: self.server_pid() == server.pid, 60, f"the start of a server ({self.log('server')})")
+        until(lambda: self._leads(server), 60, f"the start of a server ({self.log('server')})")
         return server
+
+    def _leads(self, server: subprocess.Popen[bytes]) -> bool:
+        pid = self.server_pid()
+        if pid is not None and pid not in {each.pid for each in self.servers} and self._is_of_this_root(pid):
+            os.kill(pid, signal.SIGTERM)
+        return pid == server.pid
+
+    def _is_of_this_root(self, pid: int) -> bool:
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return f"PEERWAKE_HOME={self.root.home}".encode() in environment
 
     def server_pid(self) -> int | None:
         """Return the pid that the server's discovery file names, None without one."""
@@ -104,8 +120,13 @@ class World:
 
     def create(self, name: str, *flags: str, rules: list[dict[str, Any]] | None = None) -> Path:
         """Create a scripted peer with its rules; returns its directory."""
-        done = self.run("create", name, "--runtime", "scripted", *flags)
-        assert done.returncode == 0, done.stderr
+        words = ("create", name, "--runtime", "scripted", *flags)
+        if self.prefix:
+            done = self.run(*words)
+            assert done.returncode == 0, done.stderr
+        else:
+            said = io.StringIO()
+            assert run(Context(self.env, said, said), [*words]) == 0, said.getvalue()
         cwd = self.root.peers / name
         (cwd / "scripted.json").write_text(json.dumps(rules or []))
         return cwd
@@ -178,13 +199,10 @@ class World:
 
     def _has_no_strays(self) -> bool:
         """Kill every process that was given this root; True when there was none."""
-        wanted, found = f"PEERWAKE_HOME={self.root.home}".encode(), 0
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                is_ours = wanted in path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            process = identify(int(path.parent.name)) if is_ours else None
+        found = 0
+        for path in Path("/proc").glob("[0-9]*"):
+            pid = int(path.name)
+            process = identify(pid) if self._is_of_this_root(pid) else None
             found += process is not None and terminate(process, signal.SIGKILL)
         return not found
 
