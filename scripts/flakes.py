@@ -23,7 +23,9 @@ from typing import Final
 
 TOP: Final = Path(__file__).resolve().parent.parent
 RUNS: Final = TOP / ".cache" / "flakes.jsonl"
+TESTED: Final = ("transport", "lifecycle", "mcp_server", "tests", "pyproject.toml", "requirements-dev.lock")
 LIVE: Final = "live and not clients"
+WHOLE: Final = ("tests/live", "tests/contract/test_invariants.py")
 GRACE_SECONDS: Final = 60.0
 NAMED: Final = 30
 NOT_ENDED: Final = "(the run did not end in its time)"
@@ -67,7 +69,7 @@ class Run:
 
 
 def commit() -> str:
-    """Return the short name of the commit, with a mark for changes in files that git knows."""
+    """Return the short name of the last commit that changed what is tested, with a mark for changes since then."""
 
     def said(*words: str) -> str:
         try:
@@ -75,8 +77,8 @@ def commit() -> str:
         except OSError:
             return ""
 
-    changed = said("status", "--porcelain", "--untracked-files=no").strip()
-    return (said("rev-parse", "--short", "HEAD").strip() or "unknown") + (" with changes" if changed else "")
+    changed = said("status", "--porcelain", "--untracked-files=no", "--", *TESTED).strip()
+    return (said("log", "-1", "--format=%h", "--", *TESTED).strip() or "unknown") + (" with changes" if changed else "")
 
 
 def counted(path: Path, conditions: Conditions) -> list[Run]:
@@ -230,7 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1800.0, help="how long one run may take (1800)")
     parser.add_argument("--into", type=Path, default=RUNS, metavar="FILE", help=f"the runs ({RUNS.relative_to(TOP)})")
     parser.add_argument("--record", action="store_true", help="write the table into bench/RESULTS.md")
-    parser.add_argument("arguments", nargs="*", metavar="PYTEST", help="arguments of pytest, after --")
+    what = f"arguments of pytest, after -- (whole servers in real terminals: {' '.join(WHOLE)})"
+    parser.add_argument("arguments", nargs="*", metavar="PYTEST", default=WHOLE, help=what)
     given = parser.parse_args(argv)
     conditions = Conditions(commit(), given.load, given.workers, tuple(given.arguments))
     try:
