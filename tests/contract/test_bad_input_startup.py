@@ -135,7 +135,7 @@ DATABASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "garbage": (garbage, "not an SQLite database"),
     "truncated": (truncated, "cannot be used"),
     "half a header": (half_a_header, "not an SQLite database"),
-    "damaged": (damaged, "damaged"),
+    "damaged": (damaged, "cannot be used"),
     "newer": (newer, "version 99"),
     "of another program": (of_another_program, "another program"),
     "a link": (a_link, "symbolic link"),
