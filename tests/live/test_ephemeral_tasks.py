@@ -72,7 +72,10 @@ def test_a_worker_busy_for_ever_is_given_up_where_there_is_a_bound(ready: World)
     ready.send("worker", "endless", "--from", "bob")
     ready.send("worker", "good", "--from", "bob")
     all_settled(ready)
-    assert states(ready) == [("dead", "the worker took longer than 1.5 s"), ("consumed", "done")]
+    given_up, done = states(ready)
+    assert given_up == ("dead", "the worker took longer than 1.5 s")
+    # On a busy machine the bound is over for the second task too, and its reply is found in the last moment.
+    assert done in (("consumed", "done"), ("consumed", "reply, in the last moment"))
 
 
 def test_a_worker_that_crashes_at_boot_wedges_nothing_when_it_is_started_again(ready: World) -> None:
