@@ -40,17 +40,17 @@ def test_a_worker_that_replies_twice_has_both_delivered_and_the_task_done_once(r
 
 
 def test_a_worker_that_never_replies_is_tried_again_then_given_up_with_a_notice(ready: World) -> None:
-    settle_on(ready, ephemeral_silence_seconds=0.6, attempts=2)
+    settle_on(ready, ephemeral_silence_seconds=1.5, attempts=2)
     (ready.root.peers / "worker/scripted.json").write_text('[{"match": "good", "done": true}, {"say": "hm"}]')
     ready.serve()
     sent = ready.send("worker", "mystery", "--from", "bob")
     ready.send("worker", "good", "--from", "bob")
     all_settled(ready)
     assert bodies(ready, "worker") == ["mystery", "mystery", "good"]
-    assert states(ready) == [("dead", "the worker was silent for 0.6 s"), ("consumed", "done")]
+    assert states(ready) == [("dead", "the worker was silent for 1.5 s"), ("consumed", "done")]
     until(lambda: bodies(ready, "bob"), 20, "the notice")
     (notice,) = bodies(ready, "bob")
-    assert sent["message_id"] in notice and "silent for 0.6 s" in notice
+    assert sent["message_id"] in notice and "silent for 1.5 s" in notice
 
 
 def test_a_reply_after_the_window_is_delivered_and_the_task_not_done_again(ready: World) -> None:
