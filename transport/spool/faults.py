@@ -62,6 +62,7 @@ def corrupt(path: Path, problem: str) -> SpoolCorrupt:
     return SpoolCorrupt(
         f"{path} cannot be used: {problem}. It was not changed. Stop peerwake, then move {path.name},"
         f" {path.name}-wal and {path.name}-shm away together: the next start makes an empty spool."
+        " A disk that fails looks the same: see to that first."
         f' Messages can be recovered from the moved files with: sqlite3 {path.name} ".recover"'
     )
 

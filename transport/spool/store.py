@@ -311,4 +311,6 @@ def snapshot(
     try:
         return function(db, *args, **kwargs)
     finally:
-        db.execute("COMMIT")
+        # Where a read failed SQLite itself has ended the transaction.
+        if db.in_transaction:
+            db.execute("COMMIT")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from transport.spool.faults import SpoolBusy
+from transport.spool.faults import SpoolBusy, SpoolFailed
 
 LOOK_SECONDS: Final = 0.001
 OVERTAKES: Final = 8
@@ -48,7 +48,7 @@ class Turnstile:
             self.leave()
 
     def enter(self, seconds: float) -> None:
-        """Take the lock, waiting at most `seconds`; raises SpoolBusy."""
+        """Take the lock, waiting at most `seconds`; raises SpoolBusy, SpoolFailed."""
         end = time.monotonic() + seconds
         if self._is_wanted_again(self._spool):
             self._await(seconds, end)
@@ -96,11 +96,22 @@ class Turnstile:
 
     def _ask(self, lock: int) -> None:
         if self._doorman is None:
-            self._doorman = threading.Thread(target=self._attend, name="spool-doorman", daemon=True)
-            self._doorman.start()
+            self._doorman = self._hired()
         with self._mutex:
             self._asked, self._wanted = lock, True
         self._knock.release()
+
+    def _hired(self) -> threading.Thread:
+        """Start the thread that waits for locks; raises SpoolFailed where the system gives none."""
+        doorman = threading.Thread(target=self._attend, name="spool-doorman", daemon=True)
+        try:
+            doorman.start()
+        except RuntimeError as error:
+            raise SpoolFailed(
+                f"{self.path} is held by another process, and no thread could be started to wait for it ({error});"
+                " nothing was stored; free processes or raise their limit (ulimit -u), then repeat"
+            ) from error
+        return doorman
 
     def _await(self, seconds: float, end: float) -> None:
         if self._granted.acquire(timeout=max(0.0, end - time.monotonic())):

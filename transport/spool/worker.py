@@ -40,6 +40,11 @@ class Job:
     def is_awaited(self) -> bool:
         return not self.is_abandoned and (self.then is not None or not self.future.cancelled())
 
+    @property
+    def is_open(self) -> bool:
+        """Not answered, or to be begun though its caller has left: it may yet be too late for it."""
+        return not self.future.done() or (self.is_awaited and not self.is_begun)
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -157,11 +162,21 @@ class Worker(ABC, Generic[C]):
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         try:
             while (jobs := self._inbox.get()) is not None:
-                self.serve(context, jobs)
+                self._serve(context, jobs)
         finally:
-            self.shut(context)
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._ended.set)
+            try:
+                self.shut(context)
+            finally:
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _serve(self, context: C, jobs: list[Job]) -> None:
+        """Do some jobs; a failure that nobody foresaw is that of those who asked, and the thread goes on."""
+        try:
+            self.serve(context, jobs)
+        except Exception as error:
+            begun = self.begin(jobs)
+            self.deliver(begun, [Failed(error)] * len(begun))
 
     def _hand_over(self) -> None:
         """Pass on what was asked for during one turn of the event loop, so that it is done together."""
@@ -172,7 +187,7 @@ class Worker(ABC, Generic[C]):
     def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[object]) -> None:
         for job, outcome in zip(jobs, outcomes, strict=True):
             self._settle(job, _told(job.then, outcome) if job.then is not None else outcome)
-        while self._asked and self._asked[0].future.done():
+        while self._asked and not self._asked[0].is_open:
             self._asked.popleft()
 
     def _settle(self, job: Job, outcome: object) -> None:
@@ -187,17 +202,16 @@ class Worker(ABC, Generic[C]):
         """Fail the jobs that were not begun in time, and come back for the next one."""
         now = self._loop.time()
         with self._claims:
-            late = [job for job in self._asked if job.due <= now and not job.is_begun and not job.future.done()]
+            late = [job for job in self._asked if job.due <= now and job.is_awaited and not job.is_begun]
             for job in late:
                 job.is_abandoned = True
+        error = SpoolBusy(
+            f"the spool did not get to this in {self._patience:g} s; nothing was stored;"
+            " another process may hold it, or the disk hangs: see peerwake doctor, then repeat"
+        )
         for job in late:
-            job.future.set_exception(
-                SpoolBusy(
-                    f"the spool did not get to this in {self._patience:g} s; nothing was stored;"
-                    " another process may hold it, or the disk hangs: see peerwake doctor, then repeat"
-                )
-            )
-        self._asked = deque(job for job in self._asked if not job.future.done())
+            self._settle(job, Failed(error))
+        self._asked = deque(job for job in self._asked if job.is_open)
         later = [job.due for job in self._asked if job.due > now]
         due = min(later) if later else now + self._patience
         self._timer = self._loop.call_at(due, self._abandon) if self._asked else None

@@ -20,6 +20,7 @@ from transport.spool.records import MessageUnknown, SpoolCapped
 from transport.spool.spool import Spool
 from transport.spool.store import SpoolStore
 from transport.spool.turnstile import Turnstile
+from transport.spool.worker import Job, Worker
 from transport.vocabulary import Hold, MessageState, Stage
 
 
@@ -237,6 +238,49 @@ async def test_stopped_process_fails_callers_in_time_and_for_good(path: Path) ->
             print(file=holder.stdin, flush=True)
             assert said(holder) == "left"
         assert (await spool.enqueue(letter(), **LIMITS)).depth == 1
+
+
+async def test_what_was_posted_by_one_who_left_is_given_up_when_it_is_too_late(path: Path) -> None:
+    told: list[object] = []
+    async with Spool(path, patience=0.3) as spool:
+        with child("hold", path.with_suffix(".lock")) as holder:
+            assert said(holder) == "held"
+            with anyio.move_on_after(0.05):
+                await spool.post(letter(), **LIMITS, then=told.append)
+            # Closing waits for what was asked, and no longer than that may wait itself.
+            await spool._writer.stop()
+            assert holder.poll() is None
+    assert told == []
+    with SpoolStore(path) as store:
+        assert store.depth(BOB) == 0
+
+
+class Odd(Worker[None]):
+    """Fails at its first job, before it has begun any."""
+
+    has_failed = False
+
+    def open(self) -> None:
+        return None
+
+    def shut(self, context: None) -> None:
+        return None
+
+    def serve(self, context: None, jobs: list[Job]) -> None:
+        if not self.has_failed:
+            self.has_failed = True
+            raise ZeroDivisionError
+        begun = self.begin(jobs)
+        self.deliver(begun, ["done"] * len(begun))
+
+
+async def test_a_failure_that_nobody_foresaw_is_that_of_its_callers_alone() -> None:
+    worker = Odd("odd", patience=30)
+    await worker.start()
+    with pytest.raises(ZeroDivisionError):
+        await worker.submit(str)
+    assert await worker.submit(str) == "done"
+    await worker.stop()
 
 
 async def test_begun_work_is_awaited_beyond_the_deadline(path: Path) -> None:

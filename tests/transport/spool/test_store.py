@@ -1,5 +1,6 @@
 """One transaction per call: durable when it answers, nothing when it fails, never waiting for ever."""
 
+import errno
 import os
 import shutil
 import signal
@@ -272,3 +273,13 @@ def _sync_before_second_answer(path: Path, tmp_path: Path) -> tuple[str, int]:
 
 def _traced(strace: int) -> int:
     return int(Path(f"/proc/{strace}/task/{strace}/children").read_text().split()[0])
+
+
+def test_a_read_that_fails_is_an_error_of_the_spool_and_the_next_one_answers(store: SpoolStore) -> None:
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("ROLLBACK")  # as SQLite does by itself
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(SpoolFailed, match="check the disk"):
+        store.read(fail)
+    assert store.waiting() == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.transport.spool.support import child, said, until
-from transport.spool.faults import SpoolBusy
+from transport.spool.faults import SpoolBusy, SpoolFailed
 from transport.spool.turnstile import Turnstile
 
 LOCKS = Path("/proc/locks")
@@ -73,6 +73,25 @@ def test_stopped_holder_is_not_awaited_for_ever(turnstile: Turnstile, lock: Path
                 turnstile.enter(0.2)
             assert time.monotonic() - began < 2
         holder.send_signal(signal.SIGCONT)
+        print(file=holder.stdin, flush=True)
+        with turnstile.held(10):
+            assert said(holder) == "left"
+
+
+def test_without_a_thread_to_wait_the_lock_is_refused_and_asked_for_again_later(
+    turnstile: Turnstile, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with child("hold", lock) as holder:
+        assert said(holder) == "held"
+        with monkeypatch.context() as system:
+            system.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(SpoolFailed, match="no thread could be started"):
+                turnstile.enter(5)
+        with pytest.raises(SpoolBusy):
+            turnstile.enter(0.1)
         print(file=holder.stdin, flush=True)
         with turnstile.held(10):
             assert said(holder) == "left"
