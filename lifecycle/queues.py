@@ -1,5 +1,6 @@
 """What waits for whom and why, what is in hand, what was given up; and what operators do about it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ from transport.clock import Clock, iso
 from transport.identity import Identity, parse_identity
 from transport.logs import Logs
 from transport.registry import Registry
-from transport.spool.records import Handled, QueueView, Record, Which
+from transport.spool.records import AHEAD_SECONDS, Handled, QueueView, Record, Which
 from transport.spool.spool import Spool
 from transport.vocabulary import Hold, MessageState, WakePolicy
 
@@ -148,11 +149,14 @@ class Queues:
         return handled
 
     async def _which(self, selection: Selection) -> Which:
-        until = self.clock.wall() - selection.older_seconds
+        now = self.clock.wall()
+        until = now - selection.older_seconds
+        # Of any age are also those that were given up by a clock that has been set back since.
+        or_after = math.inf if selection.older_seconds else now + AHEAD_SECONDS
         if selection.personality is None:
-            return Which(None, until)
+            return Which(None, until, or_after)
         rows = await self.rows(selection.personality)
-        return Which(tuple(parse_identity(row.identity) for row in rows), until)
+        return Which(tuple(parse_identity(row.identity) for row in rows), until, or_after)
 
     def report(self, record: Record) -> MessageReport:
         """Return a record as it is shown: without its body, times in ISO 8601."""

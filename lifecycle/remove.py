@@ -58,7 +58,7 @@ class Removed:
             "name": self.place.name,
             "cwd": str(self.place.cwd),
             "purged": self.is_purged,
-            "dead_letters": [dead.message.id for dead in self.buried],
+            "dead_letters": [dead.id for dead in self.buried],
             "withdrawn": list(self.withdrawn),
             "notes": list(self.notes),
         }

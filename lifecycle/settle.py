@@ -71,11 +71,10 @@ class Settler:
 
     def buried(self, dead: Buried) -> None:
         """Log a dead letter, tell who waits for it, and see that its notice is delivered."""
-        message = dead.message
         self.logs.delivery.write(
-            "dead-letter", identity=message.recipient, id=message.id, sender=message.sender, reason=dead.reason
+            "dead-letter", identity=dead.recipient, id=dead.id, sender=dead.sender, reason=dead.reason
         )
-        self.board.settle(message.recipient, message.id, MessageState.DEAD, dead.reason)
+        self.board.settle(dead.recipient, dead.id, MessageState.DEAD, dead.reason)
         if dead.notice is not None:
             self.kick(dead.notice.recipient)
 

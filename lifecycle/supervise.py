@@ -39,6 +39,7 @@ class Supervisor:
     deck: Deck
     logs: Logs
     is_verbose: bool = False
+    has_news: bool = False
     tasks: TaskGroup | None = None
     drains: dict[Identity, Drain | EphemeralDrain] = field(default_factory=dict)
     again: set[Identity] = field(default_factory=set)
@@ -207,8 +208,11 @@ class Supervisor:
 
     async def _look_at_others(self) -> None:
         await self.deck.terminals.release_unused()
-        if await self.deck.spool.changed_elsewhere():
-            for identity in await self.deck.spool.waiting():
+        self.has_news = await self.deck.spool.changed_elsewhere() or self.has_news
+        if self.has_news:
+            waiting = await self.deck.spool.waiting()
+            self.has_news = False
+            for identity in waiting:
                 if identity in self.drains or self.deck.resolver.is_wakeable(identity):
                     self.kick(identity)
 

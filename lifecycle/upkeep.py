@@ -63,7 +63,7 @@ class Upkeep:
     async def expire(self) -> None:
         """Give up what has waited for longer than its time to live."""
         ttl = self.deck.limits.message_ttl_seconds
-        for dead in await self.deck.spool.expire(self.wall.now(ttl), ttl):
+        for dead in await self.deck.spool.expire(self.wall.now(ttl), ttl, wall=self.deck.clock.wall()):
             self.deck.settler.buried(dead)
 
     async def _trim_pane_logs(self, *, is_thorough: bool) -> None:

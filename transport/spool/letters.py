@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from transport.spool import settle
 from transport.spool.faults import SpoolError
 from transport.spool.records import (
+    BATCH,
     RECORD,
     Handled,
     Letter,
@@ -19,9 +20,6 @@ from transport.spool.records import (
 )
 from transport.vocabulary import MessageState
 
-BATCH: Final = 500
-
-Some = Callable[[sqlite3.Connection, Which, float], tuple[Letter, ...]]
 Verb = Callable[[sqlite3.Connection, str, float], object]
 
 
@@ -83,7 +81,8 @@ def _in_order(db: sqlite3.Connection, message_ids: Sequence[str]) -> list[str]:
 
 
 def _where(which: Which) -> tuple[str, tuple[Any, ...]]:
-    where, values = f"m.state = '{MessageState.DEAD.value}' AND m.settled_at <= ?", (which.until,)
+    where = f"m.state = '{MessageState.DEAD.value}' AND (m.settled_at <= ? OR m.settled_at > ?)"
+    values: tuple[Any, ...] = (which.until, which.or_after)
     if which.recipients is None:
         return where, values
     names = tuple(str(identity) for identity in which.recipients)

@@ -1,6 +1,7 @@
 """What the spool answers, and how a message is written to and read from its row."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,10 @@ from transport.vocabulary import Kind, MessageState, Stage
 
 KEY_WINDOW_SECONDS: Final = 86_400.0
 DROPPED: Final = "dropped"
+AHEAD_SECONDS: Final = 3_600.0
+"""A time so far in the future was written by a clock that has been set back since."""
+BATCH: Final = 500
+"""So many messages are given up, repeated or dropped in one transaction: other writers wait for no more."""
 
 
 class SpoolCapped(SpoolError):
@@ -66,9 +71,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """A message given up, and the notice to its sender if one was due."""
+    """A message given up, without its body, and the notice to its sender if one was due."""
 
-    message: Message
+    id: str
+    sender: Identity
+    recipient: Identity
+    kind: Kind
     reason: str
     notice: Message | None
 
@@ -91,10 +99,13 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Dead letters of some recipients (None: of all) that were given up at wall time `until` or before."""
+    """Dead letters of some recipients (None: of all) that were given up at wall time `until` or before, or after
+    `or_after`.
+    """
 
     recipients: tuple[Identity, ...] | None
     until: float
+    or_after: float = math.inf
 
 
 class Letter(NamedTuple):

@@ -115,7 +115,10 @@ THIRD: Final[Step] = (
     "ALTER TABLE messages DROP COLUMN handed_at",
 )
 
-STEPS: Final[Sequence[Step]] = (FIRST, SECOND, THIRD)
+# Where a message that was queued again stood when it was accepted: it was not sent anew.
+FOURTH: Final[Step] = ("ALTER TABLE messages ADD COLUMN born INTEGER",)
+
+STEPS: Final[Sequence[Step]] = (FIRST, SECOND, THIRD, FOURTH)
 
 
 def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool = False) -> sqlite3.Connection:

@@ -1,12 +1,15 @@
 """What happens to an accepted message: leased, handed over step by step, settled. Check, then write."""
 
 import sqlite3
+from dataclasses import replace
 from typing import Final
 
 from transport.identity import OPERATOR, SYSTEM, Identity
-from transport.message import Draft, Message, accept, notice_text
+from transport.message import Draft, accept, notice_text
 from transport.spool.accept import insert
 from transport.spool.records import (
+    AHEAD_SECONDS,
+    BATCH,
     DROPPED,
     FROM,
     MESSAGE,
@@ -17,6 +20,7 @@ from transport.spool.records import (
     MessageSettled,
     MessageUnknown,
     Row,
+    to_identity,
     to_message,
 )
 from transport.vocabulary import Kind, MessageState, Stage
@@ -27,7 +31,11 @@ _HEAD = """
     SELECT seq, state, not_before FROM messages
     WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT 1
 """
+_OPEN = """
+    SELECT seq, queued_at, state FROM messages WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq
+"""
 _PUT_BACK = "SELECT max(last_at) FROM events WHERE seq = ? AND event = 'attempted'"
+_PARTIES = "SELECT id, sender, recipient, kind, topic FROM messages WHERE seq = ?"
 _LEASE = """
     UPDATE messages SET state = 'leased', stage = 'held', fence = ?, leased_at = ?
     WHERE seq = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE recipient = ? AND state = 'leased')
@@ -139,21 +147,24 @@ def bury(db: sqlite3.Connection, message_id: str, reason: str, now: float, fence
     return _give_up(db, seq, reason, now, MessageState.DEAD.value)
 
 
-def expire(db: sqlite3.Connection, now: float, ttl: float) -> list[Buried]:
-    """Bury every message that has been waiting for more than `ttl` seconds and is not leased."""
+def expire_some(db: sqlite3.Connection, now: float, ttl: float, wall: float) -> list[Buried]:
+    """Bury up to 500 messages that have been waiting for more than `ttl` seconds and are not leased.
+
+    `now` is the time to measure with. What was queued by a clock that was far ahead of `wall`, what the clock
+    says, has waited since now: it would keep what stands behind it for as long as the clock was wrong.
+    """
     cutoff, reason = now - ttl, f"it waited longer than {_hours(ttl)}"
     overdue: list[int] = []
+    ahead: list[tuple[float, int]] = []
     for (recipient,) in db.execute("SELECT recipient FROM queues WHERE depth > 0").fetchall():
-        rows = db.execute(
-            "SELECT seq, queued_at, state FROM messages"
-            " WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq",
-            (recipient,),
-        )
-        for seq, queued_at, state in rows:
-            if queued_at >= cutoff:
+        for seq, queued_at, state in db.execute(_OPEN, (recipient,)):
+            if queued_at > wall + AHEAD_SECONDS:
+                ahead.append((wall, seq))
+            elif queued_at >= cutoff or len(overdue) + len(ahead) >= BATCH:
                 break
-            if state == MessageState.QUEUED:
+            elif state == MessageState.QUEUED:
                 overdue.append(seq)
+    db.executemany("UPDATE messages SET queued_at = ? WHERE seq = ?", ahead)
     return [_give_up(db, seq, reason, now, MessageState.DEAD.value) for seq in overdue]
 
 
@@ -168,8 +179,9 @@ def retry(db: sqlite3.Connection, message_id: str, now: float) -> None:
     db.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'messages'")
     (tail,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'messages'").fetchone()
     db.execute(
-        "UPDATE messages SET seq = ?, state = 'queued', attempts = 0, fence = NULL, leased_at = NULL,"
-        " not_before = 0, reason = NULL, settled_at = NULL, handed_after = NULL, queued_at = ? WHERE seq = ?",
+        "UPDATE messages SET seq = ?, born = coalesce(born, seq), state = 'queued', attempts = 0, fence = NULL,"
+        " leased_at = NULL, not_before = 0, reason = NULL, settled_at = NULL, handed_after = NULL, queued_at = ?"
+        " WHERE seq = ?",
         (tail, now, seq),
     )
     db.execute("UPDATE bodies SET seq = ? WHERE seq = ?", (tail, seq))
@@ -202,26 +214,23 @@ def note(db: sqlite3.Connection, seq: int, event: str, detail: str, at: float) -
 
 
 def _give_up(db: sqlite3.Connection, seq: int, reason: str, now: float, state: str) -> Buried:
-    message = to_message(db.execute(f"SELECT {MESSAGE} {FROM} WHERE m.seq = ?", (seq,)).fetchone())
+    message_id, sender, recipient, kind, topic = db.execute(_PARTIES, (seq,)).fetchone()
+    dead = Buried(message_id, to_identity(sender), to_identity(recipient), Kind(kind), reason, None)
     was_told = db.execute("SELECT 1 FROM events WHERE seq = ? AND event = 'dead' LIMIT 1", (seq,)).fetchone()
     db.execute(_SETTLE, (state, reason, now, seq))
     note(db, seq, state, reason, now)
-    if was_told or message.kind is Kind.NOTICE or message.sender in (OPERATOR, SYSTEM):
-        return Buried(message, reason, None)
-    text = _dropped_text(message) if state == DROPPED else notice_text(message.id, message.recipient, reason)
-    notice = _notice(message, text, now)
+    if was_told or dead.kind is Kind.NOTICE or dead.sender in (OPERATOR, SYSTEM):
+        return dead
+    text = _dropped_text(dead) if state == DROPPED else notice_text(dead.id, dead.recipient, reason)
+    draft = Draft(text, topic=topic, reply_to=dead.id)
+    notice = accept(draft, SYSTEM, dead.sender, hops=0, now=now, kind=Kind.NOTICE)
     insert(db, notice)
-    return Buried(message, reason, notice)
+    return replace(dead, notice=notice)
 
 
-def _dropped_text(message: Message) -> str:
-    to = message.recipient
-    return f"Your message {message.id} to {to.personality} ({to.runtime}) was dropped by an operator, undelivered."
-
-
-def _notice(message: Message, text: str, now: float) -> Message:
-    draft = Draft(text, topic=message.topic, reply_to=message.id)
-    return accept(draft, SYSTEM, message.sender, hops=0, now=now, kind=Kind.NOTICE)
+def _dropped_text(dead: Buried) -> str:
+    to = dead.recipient
+    return f"Your message {dead.id} to {to.personality} ({to.runtime}) was dropped by an operator, undelivered."
 
 
 def _standing(db: sqlite3.Connection, message_id: str) -> Row:

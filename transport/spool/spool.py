@@ -3,17 +3,20 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 from transport.identity import Identity
 from transport.message import Message
 from transport.spool import accept, letters, notices, settle, upkeep, views
-from transport.spool.records import Accepted, Buried, Handled, Lease, Letter, QueueView, Record, Which
+from transport.spool.records import Accepted, Buried, Handled, Lease, QueueView, Record, Which
 from transport.spool.trace import Trace
 from transport.spool.writer import Reader, Writer
 from transport.vocabulary import Stage
 
 PATIENCE_SECONDS: Final = 10.0
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Spool:
@@ -101,9 +104,9 @@ class Spool:
         """
         return await self._writer.submit(settle.bury, message_id, reason, now, fence)
 
-    async def expire(self, now: float, ttl: float) -> list[Buried]:
-        """Bury every message that has been waiting for more than `ttl` seconds."""
-        return await self._writer.submit(settle.expire, now, ttl)
+    async def expire(self, now: float, ttl: float, *, wall: float | None = None) -> list[Buried]:
+        """Bury every message that has been waiting for more than `ttl` seconds; `wall` is the clock's, if not `now`."""
+        return await self._in_batches(settle.expire_some, now, ttl, now if wall is None else wall)
 
     async def tell_waiting(self, recipient: Identity, reason: str, now: float) -> list[Message]:
         """Queue one notice for each sender with messages waiting for `recipient`; returns them."""
@@ -127,18 +130,18 @@ class Spool:
 
     async def retry_all(self, which: Which, now: float) -> Handled:
         """Queue all these dead letters again, in the order of their acceptance."""
-        return await self._in_batches(letters.retry_some, which, now)
+        return Handled(tuple(await self._in_batches(letters.retry_some, which, now)))
 
     async def drop_all(self, which: Which, now: float) -> Handled:
         """Remove all these dead letters for good."""
-        return await self._in_batches(letters.drop_some, which, now)
+        return Handled(tuple(await self._in_batches(letters.drop_some, which, now)))
 
-    async def _in_batches(self, some: letters.Some, which: Which, now: float) -> Handled:
+    async def _in_batches(self, some: Callable[[Any, *Ts], Sequence[T]], *args: *Ts) -> list[T]:
         """Do it to a batch at a time, so that other writers need not wait for all of them."""
-        done: list[Letter] = []
-        while batch := await self._writer.submit(some, which, now):
+        done: list[T] = []
+        while batch := await self._writer.submit(some, *args):
             done += batch
-        return Handled(tuple(done))
+        return done
 
     async def rename(self, old: str, new: str, now: float, moved: tuple[str, str] | None = None) -> int:
         """Move what waits for a peer or is dead to another name; returns how many.
@@ -149,7 +152,7 @@ class Spool:
 
     async def bury_all(self, name: str, reason: str, now: float) -> list[Buried]:
         """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
-        return await self._writer.submit(upkeep.bury_all, name, reason, now)
+        return await self._in_batches(upkeep.bury_some, name, reason, now)
 
     async def purge(self, older_than: float, now: float) -> int:
         """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""
@@ -215,6 +218,10 @@ class Spool:
         """Return whether another process has written since the last time this was asked."""
         if not self._trace.may_have_changed():
             return False
-        now = await self._writer.submit(views.data_version)
+        try:
+            now = await self._writer.submit(views.data_version)
+        except BaseException:
+            self._trace.forget()
+            raise
         before, self._version = self._version, now
         return before != now

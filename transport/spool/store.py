@@ -11,7 +11,7 @@ from transport.identity import Identity
 from transport.message import Message
 from transport.spool import accept, letters, notices, settle, upkeep, views
 from transport.spool.faults import SpoolFailed, SpoolUncertain, translated
-from transport.spool.records import Accepted, Buried, Handled, Lease, Letter, QueueView, Record, Which
+from transport.spool.records import Accepted, Buried, Handled, Lease, QueueView, Record, Which
 from transport.spool.schema import STEPS, open_database
 from transport.spool.turnstile import Turnstile
 from transport.vocabulary import Stage
@@ -103,9 +103,9 @@ class SpoolStore:
         """
         return self.write(settle.bury, message_id, reason, now, fence)
 
-    def expire(self, now: float, ttl: float) -> list[Buried]:
-        """Bury every message that has been waiting for more than `ttl` seconds."""
-        return self.write(settle.expire, now, ttl)
+    def expire(self, now: float, ttl: float, *, wall: float | None = None) -> list[Buried]:
+        """Bury every message that has been waiting for more than `ttl` seconds; `wall` is the clock's, if not `now`."""
+        return _all_of(lambda: self.write(settle.expire_some, now, ttl, now if wall is None else wall))
 
     def retry(self, message_id: str, now: float) -> None:
         """Put a dead letter to the tail of its queue with fresh attempts; raises MessageUnknown, MessageSettled."""
@@ -125,17 +125,11 @@ class SpoolStore:
 
     def retry_all(self, which: Which, now: float) -> Handled:
         """Queue all these dead letters again, in the order of their acceptance."""
-        return self._in_batches(letters.retry_some, which, now)
+        return Handled(tuple(_all_of(lambda: self.write(letters.retry_some, which, now))))
 
     def drop_all(self, which: Which, now: float) -> Handled:
         """Remove all these dead letters for good."""
-        return self._in_batches(letters.drop_some, which, now)
-
-    def _in_batches(self, some: letters.Some, which: Which, now: float) -> Handled:
-        done: list[Letter] = []
-        while batch := self.write(some, which, now):
-            done += batch
-        return Handled(tuple(done))
+        return Handled(tuple(_all_of(lambda: self.write(letters.drop_some, which, now))))
 
     def rename(self, old: str, new: str, now: float, moved: tuple[str, str] | None = None) -> int:
         """Move what waits for a peer or is dead to another name; returns how many.
@@ -146,7 +140,7 @@ class SpoolStore:
 
     def bury_all(self, name: str, reason: str, now: float) -> list[Buried]:
         """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
-        return self.write(upkeep.bury_all, name, reason, now)
+        return _all_of(lambda: self.write(upkeep.bury_some, name, reason, now))
 
     def purge(self, older_than: float, now: float) -> int:
         """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""
@@ -298,6 +292,14 @@ class SpoolStore:
 
     def _data_version(self) -> int:
         return views.data_version(self._db)
+
+
+def _all_of(some: Callable[[], Sequence[T]]) -> list[T]:
+    """Return what `some` does until there is nothing left to do; other writers get their turn in between."""
+    done: list[T] = []
+    while batch := some():
+        done += batch
+    return done
 
 
 def snapshot(

@@ -19,6 +19,10 @@ class Trace:
         self._path = str(path)
         self._seen: tuple[int, int, int] | None = None
 
+    def forget(self) -> None:
+        """Let the next look tell that the file may have changed: nobody has made use of this one."""
+        self._seen = None
+
     def may_have_changed(self) -> bool:
         """Tell whether the file was written since the last look, or so lately that nobody knows."""
         try:

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Final
 
 from transport.identity import Identity
-from transport.spool.records import KEY_WINDOW_SECONDS, Buried, MessageSettled, Row, to_identity
+from transport.spool.records import BATCH, KEY_WINDOW_SECONDS, Buried, MessageSettled, Row, to_identity
 from transport.spool.settle import bury, note
 
 PURGE_ROWS: Final = 500
@@ -72,12 +72,13 @@ def rename(db: sqlite3.Connection, old: str, new: str, now: float, moved: tuple[
     return count
 
 
-def bury_all(db: sqlite3.Connection, name: str, reason: str, now: float) -> list[Buried]:
-    """Make a dead letter of every message that waits for a peer, leased or not, with a notice to its sender."""
+def bury_some(db: sqlite3.Connection, name: str, reason: str, now: float) -> list[Buried]:
+    """Make dead letters of up to 500 messages that wait for a peer, leased or not, with notices to their senders."""
     found: list[Buried] = []
     for (recipient,) in db.execute(_QUEUES, (name,)).fetchall():
         rows = db.execute(
-            "SELECT id FROM messages WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq", (recipient,)
+            "SELECT id FROM messages WHERE recipient = ? AND state IN ('queued', 'leased') ORDER BY seq LIMIT ?",
+            (recipient, BATCH - len(found)),
         )
         found += [bury(db, message_id, reason, now) for (message_id,) in rows.fetchall()]
     return found

@@ -25,6 +25,7 @@ _LEASE: Final = f"SELECT {MESSAGE}, m.stage, m.attempts, m.fence, m.leased_at {F
 _SENT: Final = """
     SELECT 1 FROM messages AS task CROSS JOIN messages AS sent
     ON sent.sender = task.recipient AND sent.seq > task.handed_after
+        AND coalesce(sent.born, sent.seq) > task.handed_after
     WHERE task.id = ?
 """
 _REPLIED: Final = f"""{_SENT}

@@ -81,6 +81,14 @@ def test_drop_takes_dead_and_waiting_ones_but_none_in_flight(store: SpoolStore) 
     assert store.depth(BOB) == 1
 
 
+def test_letters_of_a_clock_that_was_ahead_are_of_any_age(store: SpoolStore) -> None:
+    (ahead,) = fill(store, 1)
+    store.bury(ahead.id, "poison", NOW + 365 * 86_400)
+    assert store.letters(Which(None, NOW + 100), 10) == ([], 0)
+    records, total = store.letters(Which(None, NOW + 100, or_after=NOW + 3_700), 10)
+    assert ([record.message.id for record in records], total) == ([ahead.id], 1)
+
+
 async def test_all_letters_of_a_peer_in_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "BATCH", 3)
     with SpoolStore(path) as store:

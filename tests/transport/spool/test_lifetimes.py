@@ -149,7 +149,7 @@ class Lifetimes(RuleBasedStateMachine):
             for entry in self.model.entries
             if entry.state == "queued" and entry.queued_at < self.now - TTL
         }
-        assert {one.message.id for one in buried} == overdue
+        assert {one.id for one in buried} == overdue
         return self._given_up(buried, "dead")
 
     @rule(message_id=messages)
@@ -246,7 +246,7 @@ class Lifetimes(RuleBasedStateMachine):
     def _given_up(self, buried: list[Buried], state: str) -> object:
         notices = []
         for one in buried:
-            entry = self.model.find(one.message.id)
+            entry = self.model.find(one.id)
             assert entry is not None
             entry.state, entry.settled_at = state, self.now
             entry.notices += one.notice is not None

@@ -5,6 +5,7 @@ import pytest
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
 from transport.identity import OPERATOR, SYSTEM, Identity
 from transport.message import Message
+from transport.spool import settle, upkeep
 from transport.spool.records import Lease, LeaseLost, MessageSettled, MessageUnknown, Record
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Hold, Kind, MessageState, Stage
@@ -228,7 +229,7 @@ def test_expiry_takes_what_waits_too_long(store: SpoolStore) -> None:
     buried = store.expire(NOW + 100, 86_400)
     assert buried == []
     buried = store.expire(NOW + 100, 60)
-    assert [entry.message for entry in buried] == old[1:]
+    assert [entry.id for entry in buried] == [message.id for message in old[1:]]
     assert all(entry.notice is not None for entry in buried)
     assert "waited longer than 60 s" in known(store, old[1]).reason
     assert store.depth(BOB) == 3
@@ -236,11 +237,44 @@ def test_expiry_takes_what_waits_too_long(store: SpoolStore) -> None:
     assert leased(store).message == fresh[0]
 
 
+def test_a_message_of_a_clock_that_was_ahead_shields_nobody_and_ages_from_now_on(store: SpoolStore) -> None:
+    (ahead,) = fill(store, 1, at=NOW + 365 * 86_400)
+    late = fill(store, 3)
+    buried = store.expire(NOW + 100, 60)
+    assert [entry.id for entry in buried] == [message.id for message in late]
+    assert store.expire(NOW + 160, 60) == []
+    assert [entry.id for entry in store.expire(NOW + 161, 60) if entry.kind is Kind.MESSAGE] == [ahead.id]
+
+
+def test_what_came_after_a_jump_of_the_clock_is_not_aged_by_the_time_to_measure_with(store: SpoolStore) -> None:
+    jumped = NOW + 86_400
+    (message,) = fill(store, 1, at=jumped)
+    assert store.expire(NOW, 60, wall=jumped) == []
+    assert [entry.id for entry in store.expire(jumped + 61, 60)] == [message.id]
+
+
+def test_many_are_given_up_in_transactions_of_their_own(store: SpoolStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settle, "BATCH", 3)
+    monkeypatch.setattr(upkeep, "BATCH", 3)
+    fill(store, 8, to=BOB)
+    fill(store, 8, to=CAROL)
+    statements: list[str] = []
+    store.read(lambda db: db.set_trace_callback(statements.append))
+    assert len(store.expire(NOW + 100, 60)) == 16
+    assert statements.count("BEGIN IMMEDIATE") == 7
+    fill(store, 8, to=BOB, at=NOW + 100)
+    statements.clear()
+    assert len(store.bury_all("bob", "removed", NOW + 101)) == 8
+    assert statements.count("BEGIN IMMEDIATE") == 4
+    store.read(lambda db: db.set_trace_callback(None))
+    assert store.depth(ALICE) == 24
+
+
 def test_expired_notice_is_gone_quietly(store: SpoolStore) -> None:
     fill(store, 1)
     store.expire(NOW + 100, 60)
     (again,) = store.expire(NOW + 1000, 60)
-    assert again.message.kind is Kind.NOTICE
+    assert again.kind is Kind.NOTICE
     assert again.notice is None
     assert store.waiting() == {}
 
@@ -259,7 +293,7 @@ def test_retried_message_goes_to_the_tail_with_a_fresh_start(store: SpoolStore) 
         "retried",
     ]
     third = store.enqueue(letter("third", at=NOW + 1001), **LIMITS).message
-    assert second in [buried.message for buried in store.expire(NOW + 1010, 500)]
+    assert second.id in [buried.id for buried in store.expire(NOW + 1010, 500)]
     lease = leased(store)
     assert (lease.message, lease.attempts) == (first, 0)
     store.consume(first.id, "transcript", NOW)

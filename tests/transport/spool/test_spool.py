@@ -1,6 +1,7 @@
 """The spool of a server: many callers, cancelled callers, deadlines, other processes."""
 
 import inspect
+import os
 import random
 import signal
 import sqlite3
@@ -385,6 +386,29 @@ async def test_what_another_process_spools_is_noticed(spool: Spool, path: Path) 
         await spool.enqueue(letter(), **LIMITS)
         assert not await spool.changed_elsewhere()
     assert await spool.depth(BOB) == 3
+
+
+async def test_a_look_for_changes_that_failed_is_made_up_for(path: Path) -> None:
+    with SpoolStore(path) as other:
+        async with Spool(path, patience=0.2) as spool:
+            await spool.changed_elsewhere()
+            other.enqueue(letter(), **LIMITS)
+            log = path.with_name(f"{path.name}-wal")
+            os.utime(log, (time.time() - 60,) * 2)
+            began, go_on = threading.Event(), threading.Event()
+
+            def slow(db: sqlite3.Connection) -> None:
+                began.set()
+                go_on.wait(10)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(spool._writer.submit, slow)
+                await anyio.to_thread.run_sync(began.wait)
+                with pytest.raises(SpoolBusy):
+                    await spool.changed_elsewhere()
+                go_on.set()
+            assert await spool.changed_elsewhere()
+            assert not await spool.changed_elsewhere()
 
 
 async def test_looking_for_changes_swallows_no_write_of_the_same_moment(spool: Spool) -> None:

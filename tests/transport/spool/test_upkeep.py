@@ -129,7 +129,7 @@ def test_all_that_waits_for_a_peer_is_buried_with_notices(store: SpoolStore) -> 
     store.lease(BOB, "fence", NOW)
     buried = store.bury_all("bob", "bob was removed", NOW)
     assert [each.reason for each in buried] == ["bob was removed"] * 3
-    assert [each.notice is None for each in sorted(buried, key=lambda one: str(one.message.sender))] == [
+    assert [each.notice is None for each in sorted(buried, key=lambda one: str(one.sender))] == [
         False,
         False,
         True,

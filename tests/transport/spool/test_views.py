@@ -175,6 +175,20 @@ def test_what_was_sent_before_a_dead_letter_was_queued_again_is_no_reply_to_it(s
     assert not store.sent_since(task.id)
 
 
+def test_a_letter_that_was_queued_again_was_not_sent_since(store: SpoolStore) -> None:
+    mine = store.enqueue(letter(to=CAROL, sender=BOB), **LIMITS).message
+    (task,) = fill(store, 1)
+    store.lease(BOB, "task", NOW + 2)
+    store.stage(task.id, Stage.PASTING, NOW + 3)
+    for at in (NOW + 4, NOW + 6):
+        store.bury(mine.id, "nobody took it", at)
+        store.retry(mine.id, at + 1)
+        assert not store.sent_since(task.id)
+        assert not store.replied_since(task.id)
+    store.enqueue(letter(to=CAROL, sender=BOB, at=NOW + 8), **LIMITS)
+    assert store.sent_since(task.id)
+
+
 def test_the_cost_of_a_task_does_not_grow_with_those_behind_it(store: SpoolStore) -> None:
     def work(now: float) -> None:
         lease = store.lease(BOB, "task", now)
