@@ -12,6 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from bench.__main__ import RESULTS, record
+from bench.machine import describe
 from tests.mutants.ground import Ground, Outcome, ground
 from tests.mutants.mutant import DoesNotApply, Mutant, load, table
 
@@ -87,8 +89,8 @@ def chosen(names: Sequence[str]) -> list[Mutant]:
     return wanted
 
 
-def run(mutants: Sequence[Mutant], jobs: int, seconds: float, keep: Path | None) -> int:
-    """Judge the mutants, `jobs` at a time, each copy by itself; returns the exit code."""
+def run(mutants: Sequence[Mutant], jobs: int, seconds: float, keep: Path | None) -> list[Verdict]:
+    """Judge the mutants, `jobs` at a time, each copy by itself; none where the product itself does not pass."""
     places: SimpleQueue[Ground] = SimpleQueue()
     with ground() as first, ground() as second:
         for place in (first, second)[:jobs]:
@@ -97,7 +99,7 @@ def run(mutants: Sequence[Mutant], jobs: int, seconds: float, keep: Path | None)
         if passed.status != 0:
             print(*passed.output.splitlines()[-SHOWN_LINES:], sep="\n")
             print("the killers do not pass on the product as it is: nothing was broken")
-            return 1
+            return []
 
         def one(mutant: Mutant) -> Verdict:
             place = places.get()
@@ -116,9 +118,15 @@ def run(mutants: Sequence[Mutant], jobs: int, seconds: float, keep: Path | None)
                 if keep is not None and verdict.fate is not Fate.KILLED:
                     keep.mkdir(parents=True, exist_ok=True)
                     (keep / f"{verdict.mutant.name}.txt").write_text(verdict.output, "utf-8")
-    well = sum(verdict.fate is Fate.KILLED for verdict in verdicts)
-    print(f"\n{well} of {len(verdicts)} mutants killed")
-    return int(well < len(verdicts))
+    return verdicts
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Return how many mutants were killed by how many tests, and what became of the others."""
+    well = [verdict for verdict in verdicts if verdict.fate is Fate.KILLED]
+    killers = sum(len(verdict.mutant.killers) for verdict in well)
+    others = [f"- {each.fate}: `{each.mutant.name}` ({each.note})" for each in verdicts if each not in well]
+    return "\n".join([f"{len(well)} of {len(verdicts)} mutants killed, by {killers} tests that each failed", *others])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="only print the table of docs/testing.md")
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=min(2, os.cpu_count() or 1), help="at once")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long the tests of one may take")
+    parser.add_argument("--record", action="store_true", help="write the summary into bench/RESULTS.md")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="where the output of survivors goes")
     given = parser.parse_args(argv)
     mutants = chosen(given.names)
@@ -139,7 +148,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             print(f"{mutant.book:<11} {mutant.name:<42} {mutant.file}")
         return 0
-    return run(mutants, given.jobs, given.seconds, given.keep)
+    verdicts = run(mutants, given.jobs, given.seconds, given.keep)
+    print(f"\n{summary(verdicts)}")
+    if given.record and verdicts:
+        record(RESULTS, "mutants", f"{describe()}\n\n{summary(verdicts)}")
+    return int(not verdicts or any(verdict.fate is not Fate.KILLED for verdict in verdicts))
 
 
 if __name__ == "__main__":

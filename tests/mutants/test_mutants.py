@@ -3,7 +3,7 @@
 import pytest
 
 from tests.mutants.__main__ import Fate, judge
-from tests.mutants.ground import Outcome
+from tests.mutants.ground import FAILED, Outcome
 from tests.mutants.mutant import TOP, DoesNotApply, Mutant, load, names_of_tests, table
 
 MUTANTS = load()
@@ -58,6 +58,11 @@ def outcome(status: int | None, *failed: str, is_skipped: bool = False) -> Outco
 )
 def test_only_its_own_tests_that_fail_kill_a_mutant(seen: Outcome, fate: Fate) -> None:
     assert judge(ONE, seen)[0] is fate
+
+
+def test_a_test_that_could_not_begin_kills_nothing() -> None:
+    printed = "FAILED tests/t.py::test_a - AssertionError\nERROR tests/t.py::test_b - OSError\nERROR tests/t.py\n"
+    assert FAILED.findall(printed) == ["tests/t.py::test_a"]
 
 
 def test_a_mutant_applies_once_or_not_at_all() -> None:
