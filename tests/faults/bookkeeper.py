@@ -59,10 +59,12 @@ class Bookkeeper:
             taken=self.transcripts.taken,
             replies=self.transcripts.replies,
             pressed=self.transcripts.pressed,
+            in_flight=self.transcripts.in_flight,
             ephemeral=frozenset(peer.identity for peer in self.cast.recipients if peer.policy == "ephemeral"),
             letters=self.letters,
             drafts={identity: self.expects.drafts(identity) for identity in every},
             typed={identity: self.expects.prompts(identity) for identity in every},
+            sittings={identity: self.expects.sittings(identity) for identity in every},
         )
 
     def drain(self, tell: Callable[[str], None]) -> list[Broken]:

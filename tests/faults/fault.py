@@ -1,12 +1,14 @@
 """What a fault is, what it may see and touch, and what it tells the books to accept."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from tests.faults.books import Sitting
 from tests.live.world import World
 
 Heal = Callable[[], None]
@@ -31,14 +33,14 @@ class Expectations:
 
     A draft stands in a composer and may never become a prompt, alone or as a part of one.
     A typed prompt is what a "person" typed and submitted, once: the only prompts without an envelope that may appear.
-    A dialog is named by the text of its question, with the only answers that a "person" may have given it.
+    A sitting is the time of one "person" at one terminal.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._drafts: list[tuple[str, str]] = []
         self._typed: list[tuple[str, str]] = []
-        self._answers: list[tuple[str, str, str]] = []
+        self._sittings: list[tuple[str, Sitting]] = []
 
     def draft(self, identity: str, text: str) -> None:
         """A person types `text` and does not submit it: it must never be in a prompt."""
@@ -50,10 +52,12 @@ class Expectations:
         with self._lock:
             self._typed.append((identity, text))
 
-    def answer(self, identity: str, question: str, answer: str) -> None:
-        """A person answers a dialog: this record of an answer may appear, once."""
+    def sits(self, identity: str, text: str) -> Sitting:
+        """A person begins to type `text`; whoever plays them says when they take it back and when they are gone."""
+        sitting = Sitting(text, time.time())
         with self._lock:
-            self._answers.append((identity, question, answer))
+            self._sittings.append((identity, sitting))
+        return sitting
 
     def drafts(self, identity: str) -> list[str]:
         with self._lock:
@@ -63,9 +67,9 @@ class Expectations:
         with self._lock:
             return [text for of, text in self._typed if of == identity]
 
-    def answers(self, identity: str) -> list[tuple[str, str]]:
+    def sittings(self, identity: str) -> list[Sitting]:
         with self._lock:
-            return [(question, answer) for of, question, answer in self._answers if of == identity]
+            return [sitting for of, sitting in self._sittings if of == identity]
 
 
 @dataclass

@@ -12,8 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from tests.faults.audit import audit
 from tests.faults.bookkeeper import Bookkeeper
-from tests.faults.books import Books, Broken, audit
+from tests.faults.books import Books, Broken
 from tests.faults.cast import Size, make_cast, make_senders
 from tests.faults.desks import clear_desks, is_of_people
 from tests.faults.fault import Expectations, Fault, Field, Heal, NotYet

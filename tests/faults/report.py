@@ -7,6 +7,7 @@ from tests.faults.books import Told
 from tests.faults.machine import Outcome
 
 SHOWN: Final = 15
+ENTER: Final = "\r"
 FIGURES: Final = ("attempts", "cuts", "repeats")
 
 
@@ -14,14 +15,16 @@ def summary(outcome: Outcome, command: str) -> str:
     """Return the text that ends a run; it is also written into the root."""
     books = outcome.books
     told = Counter(each.told for each in books.sent)
-    consumed = len(books.consumed())
+    consumed, early = len(books.consumed()), books.in_flight
     attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
         f" {outcome.servers} servers started",
         f"accepted {told[Told.ACCEPTED]}, consumed {consumed} ({consumed / outcome.seconds:.1f}/s),"
-        f" given up with notice {len(books.noticed() | set(books.letters))}, refused {told[Told.REFUSED]},"
-        f" never told {told[Told.UNKNOWN]}",
+        f" given up {len(books.given_up())} (notices {len(books.notices)}, of the operator {len(books.letters)}),"
+        f" refused {told[Told.REFUSED]}, never told {told[Told.UNKNOWN]}",
+        f"typed when a screen had just come up: {len(early)} times,"
+        f" {sum(ENTER in each.keys for each in early)} with Enter",
         f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",
         f"faults {sum(outcome.struck.values())}:",
         *(f"  {count:5}  {name}" for name, count in sorted(outcome.struck.items())),

@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
+from tests.faults.audit import LATE_SECONDS, audit
 from tests.faults.bodies import KINDS, compose, digest, to_arrive
-from tests.faults.books import Books, Pressed, Reply, Sent, Taken, Told, audit
+from tests.faults.books import Books, Pressed, Reply, Sent, Sitting, Taken, Told
 from tests.faults.plan import actor
 from tests.faults.transcripts import read_prompt
 from transport.envelope import render
@@ -77,7 +78,7 @@ def test_a_dead_letter_with_its_notice_is_not_lost() -> None:
 def test_a_notice_that_somebody_else_got_is_none() -> None:
     books = balanced()
     books.taken[1] = notice(1, identity=ALICE)
-    assert found(books) == ["lost"]
+    assert found(books) == ["lost", "notice astray"]
 
 
 def test_an_operators_dead_letter_is_listed() -> None:
@@ -239,13 +240,40 @@ def test_a_key_in_a_dialog() -> None:
 )
 def test_what_a_person_types_into_a_dialog_is_their_affair(keys: str, rules: list[str]) -> None:
     books = balanced()
-    books.drafts = {ALICE: ["half a thou"]}
-    books.pressed.append(Pressed(ALICE, "key", keys))
+    books.sittings = {ALICE: [Sitting("half a thou", began=5.0, ended=9.0)]}
+    books.pressed.append(Pressed(ALICE, "key", keys, 7.0))
     assert found(books) == rules
+
+
+@pytest.mark.parametrize("at", [4.9, 9.1 + LATE_SECONDS])
+def test_nobody_types_before_a_person_comes_or_long_after_they_left(at: float) -> None:
+    books = balanced()
+    books.sittings = {ALICE: [Sitting("1", began=5.0, ended=9.0)]}
+    books.pressed.append(Pressed(ALICE, "key", "1", at))
+    assert found(books) == [WRONG_PLACE]
+
+
+def test_a_person_at_another_terminal_excuses_nothing() -> None:
+    books = balanced()
+    books.sittings = {VIA: [Sitting("1", began=5.0)]}
+    books.pressed.append(Pressed(ALICE, "key", "1", 7.0))
+    assert found(books) == [WRONG_PLACE]
+
+
+def test_a_draft_that_somebody_took_away() -> None:
+    books = balanced()
+    books.sittings = {ALICE: [Sitting("half a thou", began=5.0, was_seen=True)]}
+    assert found(books) == []
+    books.sittings = {ALICE: [Sitting("half a thou", began=5.0, was_seen=True, gone="")]}
+    assert found(books) == ["draft gone"]
 
 
 def task(number: int, session: str, at: float, **changes: object) -> Taken:
     return taken(number, identity=WORKER, session=session, place=(at, 2), at=at, **changes)
+
+
+def reply(number: int, session: str, at: float, **changes: object) -> Reply:
+    return replace(Reply(session, at, IDS[number], digest(f"done {number}")), **changes)  # type: ignore[arg-type]
 
 
 def tasks(*takes: Taken, replies: tuple[Reply, ...] = ()) -> Books:
@@ -254,24 +282,83 @@ def tasks(*takes: Taken, replies: tuple[Reply, ...] = ()) -> Books:
 
 
 def test_a_task_is_taken_again_after_a_worker_that_died() -> None:
-    assert found(tasks(task(0, "a", 1), task(0, "b", 2), task(1, "c", 3), replies=(Reply("b", 2.5),))) == []
+    replies = (reply(0, "b", 2.5), reply(1, "c", 3.5))
+    assert found(tasks(task(0, "a", 1), task(0, "b", 2), task(1, "c", 3), replies=replies)) == []
 
 
 def test_a_task_that_is_taken_again_after_its_reply() -> None:
-    assert found(tasks(task(0, "a", 1), task(0, "b", 2), replies=(Reply("a", 1.5),))) == ["doubled"]
+    assert found(tasks(task(0, "a", 1), task(0, "b", 2), replies=(reply(0, "a", 1.5),))) == ["doubled"]
 
 
 def test_two_tasks_in_one_session() -> None:
-    assert found(tasks(task(0, "a", 1), task(1, "a", 2))) == ["merged"]
+    replies = (reply(0, "a", 1.5), reply(1, "a", 2.5))
+    assert found(tasks(task(0, "a", 1), task(1, "a", 2), replies=replies)) == ["merged"]
 
 
 def test_tasks_out_of_order() -> None:
-    assert found(tasks(task(1, "a", 1), task(0, "b", 2))) == ["reordered"]
+    replies = (reply(1, "a", 1.5), reply(0, "b", 2.5))
+    assert found(tasks(task(1, "a", 1), task(0, "b", 2), replies=replies)) == ["reordered"]
 
 
 def test_a_poisoned_task_is_taken_and_given_up() -> None:
     books = tasks(task(0, "a", 1), task(0, "b", 2))
     books.taken.append(notice(0))
+    assert found(books) == []
+
+
+def test_a_task_that_was_taken_and_never_answered_is_lost() -> None:
+    books = tasks(task(0, "a", 1), task(0, "b", 2))
+    assert found(books) == ["lost"]
+    assert [each.message_id for each in books.open()] == [IDS[0]]
+
+
+@pytest.mark.parametrize("wrong", [reply(1, "a", 2), reply(0, "c", 2)])
+def test_a_reply_to_another_task_or_of_another_session_ends_no_task(wrong: Reply) -> None:
+    assert found(tasks(task(0, "a", 1), replies=(wrong,))) == ["lost"]
+
+
+@pytest.mark.parametrize(("has_arrived", "rules"), [(True, []), (False, ["lost"])])
+def test_a_reply_of_which_the_worker_was_never_told_counts_where_it_arrived(
+    has_arrived: bool, rules: list[str]
+) -> None:
+    books = tasks(task(0, "a", 1), replies=(reply(0, "a", float("inf"), told=Told.UNKNOWN),))
+    if has_arrived:
+        books.sent.append(sent(4, sender=WORKER, recipient=VIA, mark="relay", told=Told.UNKNOWN, message_id=None))
+        books.sent[-1] = replace(books.sent[-1], digest=digest("done 0"))
+        books.taken.append(taken(4, identity=VIA, sender="worker", digest=digest("done 0")))
+    assert found(books) == rules
+
+
+def test_a_task_that_was_answered_and_given_up() -> None:
+    books = tasks(task(0, "a", 1), replies=(reply(0, "a", 1.5),))
+    books.taken.append(notice(0))
+    assert found(books) == ["answered and given up"]
+
+
+def test_a_reply_that_nobody_was_told_of_may_come_after_the_task_was_given_up() -> None:
+    books = tasks(task(0, "a", 1), replies=(reply(0, "a", float("inf"), told=Told.UNKNOWN),))
+    books.taken.append(notice(0))
+    assert found(books) == []
+
+
+def test_two_notices_of_one_dead_letter() -> None:
+    books = balanced()
+    books.taken[1] = notice(1)
+    books.taken.append(notice(1, message_id=IDS[4], place=(1.0, 9)))
+    assert found(books) == ["two notices"]
+
+
+def test_a_notice_that_names_no_message() -> None:
+    books = balanced()
+    books.taken.append(notice(1, notice_of=""))
+    assert found(books) == ["notice of nothing"]
+
+
+def test_who_never_becomes_ready_takes_nothing_and_its_senders_are_told() -> None:
+    books = balanced()
+    books.unready = {ALICE}
+    assert sorted(found(books)) == ["lost"] * 3 + ["taken by nobody"] * 3
+    books.taken = [notice(number, message_id=f"m_{number + 50:020d}") for number in range(3)]
     assert found(books) == []
 
 

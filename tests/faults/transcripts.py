@@ -28,6 +28,7 @@ class _File:
     """How far one transcript has been read."""
 
     session: str
+    is_worker: bool
     offset: int = 0
     line: int = 0
     began: float = 0.0
@@ -44,9 +45,17 @@ class Transcripts:
         self._mutex = threading.Lock()
         self.taken: list[Taken] = []
         self.sent: list[Sent] = []
-        self.replies: list[Reply] = []
         self.pressed: list[Pressed] = []
+        self.in_flight: list[Pressed] = []
+        self._replies: list[Reply] = []
         self.consumed: dict[str, int] = {}
+
+    @property
+    def replies(self) -> list[Reply]:
+        """All replies of workers, also those whose answer is not there (yet)."""
+        with self._mutex:
+            calls = [(file.session, call) for file in self._files.values() if file.is_worker for call in file.calls]
+        return [*self._replies, *(_reply(session, call, Told.UNKNOWN, float("inf")) for session, call in calls)]
 
     def read(self) -> None:
         """Take every complete line that was not read before."""
@@ -63,10 +72,9 @@ class Transcripts:
             peer = next(peer for peer in self._peers if path.is_relative_to(peer.cwd))
             for call in file.calls:
                 self.sent.append(self._sent(peer, call, float("inf"), Told.UNKNOWN, None, "no result"))
-            file.calls.clear()
 
     def _read_file(self, peer: Peer, path: Path) -> None:
-        file = self._files.setdefault(path, _File(path.stem))
+        file = self._files.setdefault(path, _File(path.stem, peer.policy == "ephemeral"))
         with path.open("rb") as stream:
             stream.seek(file.offset)
             data = stream.read()
@@ -90,10 +98,12 @@ class Transcripts:
             case "tool_result" if record.get("tool") == "send_to_peer":
                 self._answered(peer, file, record)
             case "tool_result" | "answer":
-                self.pressed.append(Pressed(peer.identity, f"a dialog was answered: {record.get('text')}"))
-            case "key":
+                what = f"a dialog was answered: {record.get('text')}"
+                self.pressed.append(Pressed(peer.identity, what, at=record["at"]))
+            case "key" | "in-flight" as kind:
                 keys = ast.literal_eval(record["text"]).decode("utf-8", "replace")
-                self.pressed.append(Pressed(peer.identity, json.dumps(record), keys))
+                book = self.pressed if kind == "key" else self.in_flight
+                book.append(Pressed(peer.identity, json.dumps(record), keys, record["at"]))
 
     def _answered(self, peer: Peer, file: _File, record: dict[str, Any]) -> None:
         if not file.calls:
@@ -103,11 +113,11 @@ class Transcripts:
         if not record["is_error"] and found is not None:
             is_delivered = text.startswith("Delivered")
             sent = self._sent(peer, call, record["at"], Told.ACCEPTED, found[0], text, delivered=is_delivered)
-            if peer.policy == "ephemeral":
-                self.replies.append(Reply(file.session, record["at"]))
         else:
             told = Told.UNKNOWN if UNCERTAIN.search(text) else Told.REFUSED
             sent = self._sent(peer, call, record["at"], told, None, text)
+        if file.is_worker and sent.told is not Told.REFUSED:
+            self._replies.append(_reply(file.session, call, sent.told, record["at"]))
         self.sent.append(sent)
 
     def _sent(
@@ -128,6 +138,11 @@ class Transcripts:
         return Sent(
             mark, peer.identity, recipient, digest(body), call["at"], ended, told, message_id, delivered, note[:300]
         )
+
+
+def _reply(session: str, call: dict[str, Any], told: Told, at: float) -> Reply:
+    given = call["arguments"]
+    return Reply(session, at, given.get("reply_to"), digest(to_arrive(str(given["message"]))), told)
 
 
 def read_prompt(identity: str, session: str, place: tuple[float, int], at: float, text: str) -> Taken:

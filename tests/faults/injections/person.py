@@ -94,11 +94,14 @@ class Draft:
         field.trace(f"{self.name}: {held.peer.identity}, {typist.text}")
         if self.end is not Typist.submit:
             field.expects.draft(held.peer.identity, typist.text)
+        sitting = field.expects.sits(held.peer.identity, typist.text)
         typist.begin()
 
         def heal() -> None:
+            sitting.takes_back = time.time()
             typist.finish()
             self.end(typist)
+            sitting.ended = time.time()
 
         return heal
 
