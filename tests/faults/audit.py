@@ -1,10 +1,11 @@
-"""The rules of the books, each named by what breaks it: messages here, their ends in `endings`."""
+"""The rules of the books, each named by what breaks it: of messages here, of ends in `endings` and `deaths`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Pressed, Sent, Taken, Told
+from tests.faults.deaths import DEATHS
 from tests.faults.endings import ENDINGS
 
 BACKSPACE: Final = "\x7f"
@@ -14,7 +15,7 @@ LATE_SECONDS: Final = 10.0
 def audit(books: Books) -> list[Broken]:
     """Return every broken rule, each with the ids of its messages."""
     rules = (_strays, _envelopes, _matches, _doubled, _order, _premature, _unanswered, _pressed, _drafts_gone)
-    return [broken for rule in (*ENDINGS, *rules) for broken in rule(books)]
+    return [broken for rule in (*ENDINGS, *rules, *DEATHS) for broken in rule(books)]
 
 
 def _strays(books: Books) -> Iterator[Broken]:

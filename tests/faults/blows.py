@@ -60,6 +60,8 @@ class Kill:
 
     def strike(self, field: Field, random: Random) -> Heal | None:
         process = self.choose(field, random)
+        if process is not None:
+            field.expects.struck(process.pid, self.name)
         if process is None or not terminate(process, self.number):
             return None
         field.trace(f"{self.name}: pid {process.pid}")
@@ -134,6 +136,7 @@ class FlagAppears:
         path = field.world.root.state / f"{peer.identity}.{self.flag}"
         if path.exists():
             return None
+        field.expects.flagged(peer.identity, self.flag)
         path.touch(0o600)
         field.trace(f"{self.name}: {peer.identity}")
         return partial(_start, field, peer.name) if self.flag == "stopped" else _nothing

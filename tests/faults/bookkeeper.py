@@ -12,6 +12,7 @@ from tests.faults.cast import Cast
 from tests.faults.fault import Expectations
 from tests.faults.senders import Tally
 from tests.faults.transcripts import Transcripts
+from tests.faults.witness import Witness
 from tests.live.world import World
 
 READ_SECONDS: Final = 0.2
@@ -30,16 +31,19 @@ class Bookkeeper:
     tally: Tally
     expects: Expectations
     transcripts: Transcripts = field(init=False)
+    witness: Witness = field(init=False)
     letters: set[str] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
 
     def __post_init__(self) -> None:
         self.transcripts = Transcripts(self.cast.every)
+        self.witness = Witness(self.world)
         self._thread = threading.Thread(target=self._read, name="bookkeeper")
 
     def start(self) -> None:
         self._thread.start()
+        self.witness.start()
 
     def stop(self) -> None:
         self._over.set()
@@ -51,6 +55,15 @@ class Bookkeeper:
             self.transcripts.read()
             self.tally.consumed = dict(self.transcripts.consumed)
 
+    def close(self) -> Books:
+        """Read to the end of everything, and return the books."""
+        self.transcripts.finish()
+        self.witness.read_logs()
+        seen, everybody = self.witness.seen, [peer.identity for peer in self.cast.every]
+        seen.blows = self.expects.blows()
+        seen.flags = {identity: self.expects.flags(identity) for identity in everybody}
+        return self.books()
+
     def books(self) -> Books:
         """Return the books as they stand."""
         every = [peer.identity for peer in self.cast.every]
@@ -61,9 +74,11 @@ class Bookkeeper:
             pressed=self.transcripts.pressed,
             in_flight=self.transcripts.in_flight,
             ephemeral=frozenset(peer.identity for peer in self.cast.recipients if peer.policy == "ephemeral"),
+            unready=frozenset(peer.identity for peer in self.cast.unready),
             letters=self.letters,
             drafts={identity: self.expects.drafts(identity) for identity in every},
             typed={identity: self.expects.prompts(identity) for identity in every},
+            seen=self.witness.seen,
             sittings={identity: self.expects.sittings(identity) for identity in every},
         )
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from tests.faults.sightings import Sightings
+
 ROUNDING_SECONDS: Final = 0.002
-NOTICE: Final = re.compile(r"^Your message (m_[0-9a-z]{20}) to \S+ \(\S+\) was given up")
+NOTICE: Final = re.compile(r"^Your message (m_[0-9a-z]{20}) to (\S+) \((\S+)\) was given up", re.MULTILINE)
 
 
 class Told(StrEnum):
@@ -116,6 +118,7 @@ class Books:
     drafts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     typed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sittings: Mapping[str, Sequence[Sitting]] = field(default_factory=dict)
+    seen: Sightings = field(default_factory=Sightings)
 
     @property
     def accepted(self) -> list[Sent]:

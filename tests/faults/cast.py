@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mcp_server.serve.credentials import load_credentials
 from tests.faults.fault import Peer
+from tests.faults.nobody import LetterWriter, make_unready
 from tests.faults.plan import actor
 from tests.faults.senders import Sender, Tally
 from tests.faults.wire import CLI, KINDS, CommandLine, Connection
@@ -47,6 +48,7 @@ SETTINGS: Final[Mapping[str, object]] = {
     "tick_seconds": 2,
 }
 CLI_PAUSE_SECONDS: Final = 1.0
+LETTER_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,18 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """The peers of a run: `recipients` get messages and faults, `posts` are who the senders are."""
+    """The peers of a run: `recipients` get messages and faults, `posts` are who the senders are.
+
+    Of the `unready` nothing but their mail is seen.
+    """
 
     recipients: list[Peer]
     posts: list[Peer]
+    unready: list[Peer]
 
     @property
     def every(self) -> list[Peer]:
-        return [*self.recipients, *self.posts]
+        return [*self.recipients, *self.posts, *self.unready]
 
 
 def make_cast(world: World, size: Size) -> Cast:
@@ -81,7 +87,8 @@ def make_cast(world: World, size: Size) -> Cast:
         for number in range(size.peers)
     ]
     workers = [_make(world, f"worker{number}", "ephemeral", WORKER_RULES) for number in range(size.workers)]
-    return Cast([*warm, *workers], [_make(world, f"via-{kind}", "warm", RULES) for kind in (*KINDS, CLI)])
+    posts = [_make(world, f"via-{kind}", "warm", RULES) for kind in (*KINDS, CLI)]
+    return Cast([*warm, *workers], posts, make_unready(world))
 
 
 def _make(world: World, name: str, policy: str, rules: dict[str, Any]) -> Peer:
@@ -114,4 +121,6 @@ def make_senders(world: World, cast: Cast, size: Size, seed: int, tally: Tally) 
     ):
         line, dice = CommandLine(world, cwd), actor(seed, f"sender {name}")
         senders.append(Sender(name, identity, line, peers, tally, dice, threading.Event(), CLI_PAUSE_SECONDS))
-    return senders
+    line, dice = CommandLine(world, post.cwd), actor(seed, "sender letters0")
+    last = LetterWriter("letters0", post.identity, line, cast.unready, tally, dice, threading.Event(), LETTER_SECONDS)
+    return [*senders, last]

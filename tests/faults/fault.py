@@ -20,7 +20,7 @@ class NotYet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One recipient of the run; `policy` is "warm" or "ephemeral"."""
+    """One recipient of the run; `policy` is "warm", "ephemeral", or "unready" of one that takes nothing."""
 
     name: str
     identity: str
@@ -41,6 +41,8 @@ class Expectations:
         self._drafts: list[tuple[str, str]] = []
         self._typed: list[tuple[str, str]] = []
         self._sittings: list[tuple[str, Sitting]] = []
+        self._blows: dict[int, str] = {}
+        self._flags: list[tuple[str, str]] = []
 
     def draft(self, identity: str, text: str) -> None:
         """A person types `text` and does not submit it: it must never be in a prompt."""
@@ -59,6 +61,16 @@ class Expectations:
             self._sittings.append((identity, sitting))
         return sitting
 
+    def struck(self, pid: int, name: str) -> None:
+        """A process is killed."""
+        with self._lock:
+            self._blows[pid] = name
+
+    def flagged(self, identity: str, flag: str) -> None:
+        """A flag is set."""
+        with self._lock:
+            self._flags.append((identity, flag))
+
     def drafts(self, identity: str) -> list[str]:
         with self._lock:
             return [text for of, text in self._drafts if of == identity]
@@ -66,6 +78,14 @@ class Expectations:
     def prompts(self, identity: str) -> list[str]:
         with self._lock:
             return [text for of, text in self._typed if of == identity]
+
+    def blows(self) -> dict[int, str]:
+        with self._lock:
+            return dict(self._blows)
+
+    def flags(self, identity: str) -> frozenset[str]:
+        with self._lock:
+            return frozenset(flag for of, flag in self._flags if of == identity)
 
     def sittings(self, identity: str) -> list[Sitting]:
         with self._lock:

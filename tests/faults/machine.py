@@ -19,10 +19,13 @@ from tests.faults.cast import Size, make_cast, make_senders
 from tests.faults.desks import clear_desks, is_of_people
 from tests.faults.fault import Expectations, Fault, Field, Heal, NotYet
 from tests.faults.injections import sabotaged
+from tests.faults.nobody import Registrar
 from tests.faults.operator import Operator, is_served
-from tests.faults.plan import Strike
+from tests.faults.plan import Strike, actor
+from tests.faults.processes import mark
 from tests.faults.remains import shut_down
 from tests.faults.senders import Sender, Tally
+from tests.faults.vigil import Vigil
 from tests.live.world import World, until
 from transport.paths import Root
 
@@ -96,33 +99,42 @@ class Machine:
             self._log.close()
 
     def _run(self, tell: Tell) -> Outcome:
+        mark(self.world)
         with sabotaged(self.world) if self.order.is_sabotaged else nullcontext():
             return self._play(tell)
 
     def _play(self, tell: Tell) -> Outcome:
         cast, tally, expects = make_cast(self.world, self.order.size), Tally(CAP, WORKER_CAP), Expectations()
         keeper = Bookkeeper(self.world, cast, tally, expects)
+        registrar = Registrar(self.world, actor(self.order.seed, "registrar"), self.trace)
         self._operator.start()
         until(lambda: is_served(self.world), SERVE_SECONDS, f"the start of a server in {self.root.home}")
         senders = make_senders(self.world, cast, self.order.size, self.order.seed, tally)
+        field = Field(self.world, cast.recipients, self.trace, expects)
+        vigil = Vigil(field)
         self._began = time.monotonic()
         keeper.start()
+        registrar.start()
+        vigil.start()
         try:
             for sender in senders:
                 sender.thread.start()
-            self._strike_all(Field(self.world, cast.recipients, self.trace, expects), tally, tell)
+            self._strike_all(field, tally, tell)
         finally:
+            vigil.stop()
             _end(senders)
+            if not registrar.stop():
+                self._failed("a peer could not be removed")
             keeper.stop()
         sent_seconds = self._now
         self.trace("the senders have ended")
         self._broken += keeper.drain(tell)
+        keeper.witness.stop()
         drained_at = self._now
         self._operator.stop()
         self.trace("shutting down")
         self._broken += shut_down(self.world)
-        keeper.transcripts.finish()
-        books = keeper.books()
+        books = keeper.close()
         return Outcome(
             [*audit(books), *self._broken],
             books,

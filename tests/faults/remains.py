@@ -1,25 +1,28 @@
-"""What is left of a world that was shut down in order: processes, sockets, locks, half-written files."""
+"""What is left of a world that was shut down in order: processes, sockets, half-written files; and who holds locks."""
 
-import fcntl
 import os
 import signal
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tests.faults.books import Broken
-from tests.faults.processes import Role, of_role, processes
+from tests.faults.processes import Role, locks, of_role, processes
 from tests.live.world import World, until
 from transport.process import terminate
 
 END_SECONDS: Final = 45.0
 TIDY_SECONDS: Final = 15.0
+LOCK_SECONDS: Final = 15.0
+LOOK_SECONDS: Final = 0.5
 
 
 def shut_down(world: World) -> Iterator[Broken]:
     """Stop the peers, then the servers, start and stop one more, and name what is left."""
+    yield from _locks(world)
     done = world.run("stop", "--all")
     if done.returncode:
         yield Broken("shutdown", f"peerwake stop: exit {done.returncode}: {done.stderr[-500:]}")
@@ -34,7 +37,28 @@ def shut_down(world: World) -> Iterator[Broken]:
         for role, process, words in processes(world):
             shown = words.decode(errors="replace").replace("\0", " ")
             yield Broken("orphan", f"{role} {process.pid}: {shown[:300]}")
+            terminate(process, signal.SIGKILL)
     yield from _files(world.root.home)
+
+
+def _locks(world: World) -> Iterator[Broken]:
+    """While everything still runs: only servers and the watcher hold locks, and nobody that of a wake for long."""
+    left, deadline = _strange_locks(world), time.monotonic() + LOCK_SECONDS
+    while left and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        left &= _strange_locks(world)
+    for text in sorted(left):
+        yield Broken("lock held", text)
+
+
+def _strange_locks(world: World) -> set[str]:
+    return {f"{role} {process.pid}: {path}" for role, process, path in locks(world) if not _may_hold(role, path)}
+
+
+def _may_hold(role: Role, path: Path) -> bool:
+    if role is Role.WATCHER:
+        return path.name == "canary.lock"
+    return role is Role.SERVER and not path.name.endswith(".wake.lock")
 
 
 def _end_servers(world: World) -> Iterator[Broken]:
@@ -69,16 +93,3 @@ def _file(path: Path) -> Iterator[Broken]:
         yield Broken("socket left", str(path))
     elif path.name.endswith(".tmp"):
         yield Broken("temporary file left", str(path))
-    elif path.name.endswith(".lock") and _is_held(path):
-        yield Broken("lock held", str(path))
-
-
-def _is_held(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

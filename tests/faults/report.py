@@ -15,16 +15,21 @@ def summary(outcome: Outcome, command: str) -> str:
     """Return the text that ends a run; it is also written into the root."""
     books = outcome.books
     told = Counter(each.told for each in books.sent)
+    untaken = sum(each.recipient in books.unready for each in books.accepted)
     consumed, early = len(books.consumed()), books.in_flight
     attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
+    drafts = [each for sittings in books.sittings.values() for each in sittings]
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
         f" {outcome.servers} servers started",
         f"accepted {told[Told.ACCEPTED]}, consumed {consumed} ({consumed / outcome.seconds:.1f}/s),"
-        f" given up {len(books.given_up())} (notices {len(books.notices)}, of the operator {len(books.letters)}),"
+        f" given up {len(books.given_up())} ({untaken} of peers that take nothing, {len(books.notices)} notices),"
         f" refused {told[Told.REFUSED]}, never told {told[Told.UNKNOWN]}",
         f"typed when a screen had just come up: {len(early)} times,"
         f" {sum(ENTER in each.keys for each in early)} with Enter",
+        f"sessions seen {len(books.seen.lives)}, ended {sum(each.gone_at is not None for each in books.seen.lives)};"
+        f" stops that took effect {len(books.seen.stops)};"
+        f" drafts {len(drafts)}, {sum(each.was_seen for each in drafts)} of them seen",
         f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",
         f"faults {sum(outcome.struck.values())}:",
         *(f"  {count:5}  {name}" for name, count in sorted(outcome.struck.items())),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from tests.faults.bodies import digest, to_arrive
 from tests.faults.books import NOTICE, Pressed, Reply, Sent, Taken, Told
 from tests.faults.fault import Peer
+from tests.faults.nobody import POLICY
 
 PLACE: Final = Path(".peerwake/runtimes/scripted")
 OPENING: Final = re.compile(r'<peer-message-([0-9a-z]{6,32}) id="(m_[0-9a-z]{20})"((?: [a-z-]+="[^"<>\n]*")*)>\n')
@@ -92,7 +93,8 @@ class Transcripts:
             case "user":
                 taken = read_prompt(peer.identity, file.session, (file.began, file.line), record["at"], record["text"])
                 self.taken.append(taken)
-                self.consumed[peer.identity] = self.consumed.get(peer.identity, 0) + 1
+                self._count(peer.identity)
+                self._given_up(taken)
             case "tool_use":
                 file.calls.append(record)
             case "tool_result" if record.get("tool") == "send_to_peer":
@@ -104,6 +106,16 @@ class Transcripts:
                 keys = ast.literal_eval(record["text"]).decode("utf-8", "replace")
                 book = self.pressed if kind == "key" else self.in_flight
                 book.append(Pressed(peer.identity, json.dumps(record), keys, record["at"]))
+
+    def _count(self, identity: str) -> None:
+        self.consumed[identity] = self.consumed.get(identity, 0) + 1
+
+    def _given_up(self, taken: Taken) -> None:
+        """Make room at somebody who takes nothing."""
+        found = NOTICE.search(taken.text) if taken.notice_of else None
+        identity = None if found is None else f"{found[3]}-{found[2]}"
+        if any(peer.identity == identity and peer.policy == POLICY for peer in self._peers):
+            self._count(str(identity))
 
     def _answered(self, peer: Peer, file: _File, record: dict[str, Any]) -> None:
         if not file.calls:

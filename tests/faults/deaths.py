@@ -1,0 +1,81 @@
+"""The rules of sessions: a stopped peer takes nothing, and every end has its cause and one line."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Told
+from tests.faults.sightings import Life, Line
+
+CLOSE: Final = "close"
+OWN_EXIT: Final = "exit:0"
+BEGUN_BY: Final = {"stopped": {"stopped"}, "new": {"new"}}
+
+
+def _stopped(books: Books) -> Iterator[Broken]:
+    """A peer whose stop has taken effect takes nothing, and nothing is accepted for it while its flag stands."""
+    for stop in books.seen.stops:
+        for each in books.taken:
+            if each.identity == stop.identity and stop.holds(each.at - ROUNDING_SECONDS, each.at + ROUNDING_SECONDS):
+                yield Broken("taken while stopped", f"{each.message_id} by {each.identity}")
+    for flagged in books.seen.flagged:
+        for sent in books.sent:
+            is_for_it = (sent.recipient, sent.told) == (flagged.identity, Told.ACCEPTED)
+            if is_for_it and flagged.holds(sent.began - ROUNDING_SECONDS, sent.ended + ROUNDING_SECONDS):
+                yield Broken("accepted while stopped", f"{sent.message_id} ({sent.mark}) to {sent.recipient}")
+
+
+def _one_line(books: Books) -> Iterator[Broken]:
+    """A death has one line in exits.log."""
+    times = Counter((each.identity, each.tmux) for each in books.seen.lines if each.kind != CLOSE)
+    for (identity, tmux), count in times.items():
+        if count > 1:
+            yield Broken("two lines", f"{identity}, tmux server {tmux}: {count} lines in exits.log")
+
+
+def _silent(books: Books) -> Iterator[Broken]:
+    """A session that is gone has died, or was closed, and that is written down.
+
+    A worker's may be closed and not be written down as such, when the server is killed in that moment.
+    """
+    told = {(each.identity, each.tmux) for each in books.seen.lines}
+    for life in books.seen.lives:
+        if life.gone_at is None or books.seen.was_full(life.gone_at) or (life.identity, life.tmux) in told:
+            continue
+        blow = _blow(books, life)
+        if blow is not None or life.identity not in books.ephemeral:
+            yield Broken("no line", f"{_named(life)}, {blow or 'struck by nobody'}: nothing is written of its end")
+
+
+def _causes(books: Books) -> Iterator[Broken]:
+    """A session ends by a blow at itself, by its own exit, for idleness, or because of a flag; by nothing else."""
+    lives = {(each.identity, each.tmux): each for each in books.seen.lives}
+    for line in books.seen.lines:
+        life = lives.get((line.identity, line.tmux))
+        if life is None or life.gone_at is None or line.identity in books.ephemeral or line.identity in books.unready:
+            continue
+        if line.kind == CLOSE:
+            if not _is_asked_for(books, line):
+                yield Broken("closed for no reason", f"{_named(life)}: {line.why}")
+        elif line.why != OWN_EXIT and not _blow(books, life):
+            yield Broken("died of nothing", f"{_named(life)}: {line.kind} by {line.why}")
+
+
+def _is_asked_for(books: Books, line: Line) -> bool:
+    """Tell whether a flag was set that makes the product close a session for this reason."""
+    wanted = BEGUN_BY.get(line.why)
+    return line.why == "idle" or (
+        wanted is not None and bool(wanted & books.seen.flags.get(line.identity, frozenset()))
+    )
+
+
+def _blow(books: Books, life: Life) -> str | None:
+    """Return what struck a session's client or its tmux server."""
+    return books.seen.blows.get(life.agent) or books.seen.blows.get(life.tmux)
+
+
+def _named(life: Life) -> str:
+    return f"{life.identity}, client {life.agent}, tmux server {life.tmux}"
+
+
+DEATHS: Final = (_stopped, _one_line, _silent, _causes)
