@@ -21,6 +21,7 @@ class Role(StrEnum):
     BRIDGE = "bridge"
     AGENT = "agent"
     TMUX = "tmux"
+    CONTROL = "control"
     WATCHER = "watcher"
     OTHER = "other"
 
@@ -86,7 +87,7 @@ def _locks(pid: int, descriptor: str) -> bool:
 def role_of(words: bytes) -> Role:
     """Return what a command line is of."""
     if words.split(b"\0")[0].endswith(b"tmux"):
-        return Role.TMUX
+        return Role.CONTROL if b"-C" in words.split(b"\0") else Role.TMUX
     return next((role for role, mark in MARKS if role is not Role.TMUX and mark in words), Role.OTHER)
 
 

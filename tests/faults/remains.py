@@ -42,7 +42,7 @@ def shut_down(world: World) -> Iterator[Broken]:
 
 
 def _locks(world: World) -> Iterator[Broken]:
-    """While everything still runs: only servers and the watcher hold locks, and nobody that of a wake for long."""
+    """While everything still runs: who may hold which lock, and nobody that of a wake for long."""
     left, deadline = _strange_locks(world), time.monotonic() + LOCK_SECONDS
     while left and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
@@ -58,6 +58,8 @@ def _strange_locks(world: World) -> set[str]:
 def _may_hold(role: Role, path: Path) -> bool:
     if role is Role.WATCHER:
         return path.name == "canary.lock"
+    if role is Role.CONTROL:
+        return path.name.endswith(".pane.lock")
     return role is Role.SERVER and not path.name.endswith(".wake.lock")
 
 
