@@ -11,7 +11,7 @@ from typing import Protocol
 from tests.faults.books import Sitting
 from tests.live.world import World
 
-Heal = Callable[[], None]
+Heal = Callable[[], int | None]
 
 
 class NotYet(Exception):
@@ -114,6 +114,7 @@ class Fault(Protocol):
         """Strike, and return what undoes it; None when nothing is there to strike.
 
         The machine calls `Heal` after a random while, and at the end in any case. While it runs nothing else
-        is struck or healed, so one that depends on others raises NotYet instead of waiting for them.
+        is struck or healed, so one that depends on others raises NotYet instead of waiting for them. It returns
+        how often the strike hit something, None where nobody counts.
         """
         ...

@@ -14,7 +14,7 @@ from typing import Any
 from bench.ledger import OPENING, audit
 from tests.faults.fault import Fault, Field, Peer
 from tests.faults.injections.grip import Grip, grip
-from tests.faults.injections.sabotage import sabotaged
+from tests.faults.injections.sabotage import sabotage_bridges, sabotaged
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.paths import Root
@@ -114,8 +114,13 @@ class Arena:
 
 
 @contextmanager
-def arena(*, is_sabotaged: bool = False, home: Path | None = None, **settings: object) -> Iterator[Arena]:
-    """Build the world in a directory of its own or the given one, wake alice, and take it all down in the end."""
+def arena(
+    *, is_sabotaged: bool = False, is_bridged: bool = False, home: Path | None = None, **settings: object
+) -> Iterator[Arena]:
+    """Build the world in a directory of its own or the given one, wake alice, and take it all down in the end.
+
+    `is_bridged`: her agent has a bridge, which starts a server where there is none.
+    """
     place, home = home, home or Path(tempfile.mkdtemp(prefix="pw-", dir="/tmp"))
     root = Root(home)
     root.prepare()
@@ -125,9 +130,10 @@ def arena(*, is_sabotaged: bool = False, home: Path | None = None, **settings: o
         if place is None:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
         stack.callback(world.close)
-        cwd = world.create("alice", "--no-client-config")
+        cwd = world.create("alice", *([] if is_bridged else ["--no-client-config"]))
         if is_sabotaged:
             stack.enter_context(sabotaged(world))
+            sabotage_bridges(world, cwd)
         traced: list[str] = []
         built = Arena(world, Field(world, [Peer("alice", "scripted-alice", "warm", cwd)], traced.append), traced=traced)
         server = world.start_server()

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SQL_FSYNC = 16, SQL_WRITE, SQL_ERRNO, SQL_HITS, SQL_DELAY };
+enum { SQL_FSYNC = 16, SQL_WRITE, SQL_ERRNO, SQL_HITS, SQL_DELAY, SQL_DELAYED };
 
 static volatile int64_t *page;
 
@@ -53,7 +53,7 @@ static void linger(int fd)
 {
     if (!page || page[SQL_DELAY] <= 0 || !is_spool(fd))
         return;
-    __sync_fetch_and_add(&page[SQL_HITS], 1);
+    __sync_fetch_and_add(&page[SQL_DELAYED], 1);
     struct timespec pause = {page[SQL_DELAY] / 1000, page[SQL_DELAY] % 1000 * 1000000};
     nanosleep(&pause, NULL);
 }

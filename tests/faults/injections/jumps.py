@@ -26,13 +26,14 @@ class Jump:
         page, part = page_of(field.world), random.random()
         if page is None:
             return None
-        before = page[Slot.WALL]
-        page[Slot.WALL] = before + int(self.wall * part)
+        page[Slot.WALL] += int(self.wall * part)
         page[Slot.MONOTONIC] += int(self.monotonic * part)
+        before = page[Slot.CLOCKS]
         field.trace(f"{self.name}: {self.wall * part / 1000:.0f} s")
 
-        def heal() -> None:
-            page[Slot.WALL] = before
+        def heal() -> int:
+            page[Slot.WALL] -= int(self.wall * part)
+            return int(page[Slot.CLOCKS] > before)
 
         return heal
 

@@ -13,11 +13,13 @@ from enum import IntEnum
 from pathlib import Path
 from random import Random
 
+from lifecycle.environment import launch_env_path
 from tests.faults.fault import Field, Heal
 from tests.live.world import TOP, World
 
 HERE = Path(__file__).parent
 VARIABLE = "FAULTS_PAGE"
+PASSED = (VARIABLE, "PYTHONPATH", "LD_PRELOAD")
 
 
 class Slot(IntEnum):
@@ -30,11 +32,13 @@ class Slot(IntEnum):
     WALL = 4
     MONOTONIC = 5
     LOADED = 6
+    CLOCKS = 7
     SQL_FSYNC = 16
     SQL_WRITE = 17
     SQL_ERRNO = 18
     SQL_HITS = 19
     SQL_DELAY = 20
+    SQL_DELAYED = 21
 
 
 class Page:
@@ -80,6 +84,14 @@ def sabotaged(world: World) -> Iterator[Page]:
         yield Page(place / "page")
 
 
+def sabotage_bridges(world: World, cwd: Path) -> None:
+    """Have the servers that a peer's bridges start obey the page too: its sessions get no environment of ours."""
+    place = launch_env_path(cwd, "scripted")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("".join(f"{name}={world.extra[name]}\n" for name in PASSED if name in world.extra))
+    place.chmod(0o600)
+
+
 def page_of(world: World) -> Page | None:
     """Return the page of a sabotaged world, None for any other."""
     name = world.extra.get(VARIABLE)
@@ -102,11 +114,14 @@ class Fails:
         if page is None or (self.slot >= Slot.SQL_FSYNC and not has_library()):
             return None
         page[self.number] = error
-        page[self.slot] = count
+        page[self.slot] = max(page[self.slot], 0) + count
         field.trace(f"{self.name}: {count} times {errno.errorcode[error]}")
 
-        def heal() -> None:
-            page[self.slot] = 0
+        def heal() -> int:
+            # Those of strikes that are not yet healed stay.
+            left = min(max(page[self.slot], 0), count)
+            page[self.slot] -= left
+            return count - left
 
         return heal
 
@@ -122,11 +137,13 @@ class Slow:
         page, delay = page_of(field.world), random.randint(20, 400)
         if page is None or not has_library():
             return None
-        page[Slot.SQL_DELAY] = delay
+        page[Slot.SQL_DELAY] += delay
+        before = page[Slot.SQL_DELAYED]
         field.trace(f"{self.name}: {delay} ms")
 
-        def heal() -> None:
-            page[Slot.SQL_DELAY] = 0
+        def heal() -> int:
+            page[Slot.SQL_DELAY] -= delay
+            return page[Slot.SQL_DELAYED] - before
 
         return heal
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 PAGE = os.environ.get("FAULTS_PAGE")
-FSYNC, REPLACE, ERRNO, HITS, WALL, MONOTONIC, LOADED = range(7)
+FSYNC, REPLACE, ERRNO, HITS, WALL, MONOTONIC, LOADED, CLOCKS = range(8)
 
 
 def _install(path: str) -> None:
@@ -39,8 +39,12 @@ def _install(path: str) -> None:
         fail(REPLACE)
         replace(source, target)  # type: ignore[arg-type]
 
+    def jumping_wall(clock: SystemClock) -> float:
+        put(CLOCKS, get(CLOCKS) + 1)
+        return wall(clock) + get(WALL) / 1000
+
     files.fsync, files.replace = failing_fsync, failing_replace
-    SystemClock.wall = lambda self: wall(self) + get(WALL) / 1000  # type: ignore[method-assign]
+    SystemClock.wall = jumping_wall  # type: ignore[method-assign]
     SystemClock.monotonic = lambda self: monotonic(self) + get(MONOTONIC) / 1000  # type: ignore[method-assign]
     put(LOADED, get(LOADED) + 1)
 
