@@ -225,10 +225,15 @@ class Drain:
             await self.news.pause(CONSUMPTION_POLL_SECONDS)
 
     async def _consumed(self, session: Session, lease: Lease, evidence: str) -> None:
-        """Settle a message that was taken; its topic is one of the session's from now on."""
-        if lease.message.topic is not None and lease.message.kind is not Kind.NOTICE:
-            await anyio.to_thread.run_sync(self.deck.sessions.add_topic, session, lease.message.topic)
-        await self.deck.settler.consumed(lease, evidence)
+        """Settle a message that was taken; its topic is one of the session's from now on, if that can be noted."""
+        message, settler = lease.message, self.deck.settler
+        await settler.consumed(lease, evidence)
+        if message.topic is None or message.kind is Kind.NOTICE:
+            return
+        try:
+            await anyio.to_thread.run_sync(self.deck.sessions.add_topic, session, message.topic)
+        except OSError as error:
+            settler.logs.lifecycle.write("topic-not-noted", identity=self.identity, id=message.id, reason=error)
 
     async def after_death(self, session: Session, lease: Lease) -> None:
         """Settle a lease whose session is gone: taken, if its transcript says so, else back to the head."""

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from lifecycle.drain import Drain
 from lifecycle.flags import Flag
+from lifecycle.session import Session
 from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, scene
@@ -215,6 +217,22 @@ async def test_a_dropped_queue_of_the_client_is_noticed(stage: Scene) -> None:
         tasks.cancel_scope.cancel()
     assert stage.actor.typed == [message.id] * 2
     assert (await stage.record(message)).attempts == 1
+
+
+async def test_a_message_that_was_taken_is_settled_whatever_becomes_of_its_topic(stage: Scene) -> None:
+    settled: list[bool] = []
+    stage.session()
+    first, second = await stage.send("one", topic="release"), await stage.send("two")
+
+    def full(session: Session, topic: str | None) -> None:
+        settled.append(anyio.from_thread.run(stage.is_in, first, MessageState.CONSUMED))
+        raise OSError(28, "No space left on device")
+
+    stage.deck.sessions.add_topic = full  # type: ignore[method-assign]
+    await drained(stage, first, second)
+    assert settled == [True]
+    assert stage.actor.typed == [first.id, second.id]
+    assert "ev=topic-not-noted identity=scripted-alice" in stage.log("lifecycle")
 
 
 async def test_injected_becomes_consumed_when_the_transcript_says_so(stage: Scene) -> None:
