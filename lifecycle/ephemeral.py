@@ -184,8 +184,17 @@ class EphemeralDrain:
         await self._hold(hold, why, HOLD_SECONDS)
 
     async def _poisoned(self, error: Exception) -> None:
-        """A task that meets a fault uses up an attempt; a fault without a task is the supervisor's."""
-        lease = await self.deck.spool.leased(self.identity)
+        """A fault uses up an attempt before anything was typed, then it is waited out; the supervisor's without a task.
+
+        A worker that may be at work is neither closed nor given its task twice for it.
+        """
+        lease, settler = await self.deck.spool.leased(self.identity), self.deck.settler
         if lease is None:
             raise error
-        await self.deck.settler.failed(lease, f"a fault of ours: {type(error).__name__}: {error}")
+        reason = f"a fault of ours: {type(error).__name__}: {error}"
+        if lease.stage is Stage.HELD:
+            await settler.failed(lease, reason)
+            return
+        if self.stuck_since is None:
+            settler.logs.lifecycle.write("task-fault", identity=self.identity, id=lease.message.id, reason=reason)
+        await self._stuck(Hold.UNKNOWN, reason)

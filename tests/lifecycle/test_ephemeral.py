@@ -127,7 +127,9 @@ async def test_a_poisoned_task_does_not_wedge_the_queue(stage: Scene) -> None:
 
 
 async def test_a_fault_of_ours_uses_up_attempts_and_wedges_nothing(stage: Scene) -> None:
-    stage.actor.plays = [RuntimeError("no words for it")] * 2
+    fault = RuntimeError("no words for it")
+    fault.untouched = True  # type: ignore[attr-defined]
+    stage.actor.plays = [fault] * 2
     poison, message = await stage.send("poison", to=WORKER), await stage.send(to=WORKER)
     async with Shift(stage) as shift:
         await shift.ends(poison, MessageState.DEAD, limit=20, step=0.2)
@@ -135,6 +137,30 @@ async def test_a_fault_of_ours_uses_up_attempts_and_wedges_nothing(stage: Scene)
     assert "RuntimeError: no words for it" in str((await stage.record(poison)).reason)
     assert len(stage.actor.closed) == 2
     assert await stage.spool.depth(BOB) == 1
+
+
+async def test_a_fault_of_ours_neither_closes_a_worker_at_work_nor_repeats_its_task(stage: Scene) -> None:
+    stage.actor.state = ScreenState.BUSY
+    message = await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await shift.has(message)
+        look = stage.actor.look
+        faults = [OSError(24, "Too many open files"), RuntimeError("can't start new thread")]
+
+        async def passing(session: Session) -> tuple[ScreenState, tuple[str, ...]]:
+            if faults:
+                raise faults.pop()
+            return await look(session)
+
+        stage.actor.look = passing  # type: ignore[method-assign]
+        await stage.clock.until(lambda: not faults)
+        await stage.clock.advance(5)
+        assert (stage.actor.typed, stage.actor.closed) == ([message.id], [])
+        await shift.reply()
+        stage.actor.state = ScreenState.READY
+        await shift.ends(message, MessageState.CONSUMED, limit=10)
+    assert stage.actor.typed == [message.id]
+    assert "ev=task-fault identity=scripted-worker" in stage.log("lifecycle")
 
 
 async def test_what_is_stuck_is_given_up_after_its_time_to_live(root: Root) -> None:
