@@ -23,13 +23,17 @@ PERSON: Final = frozenset({Hold.ASKS, Hold.DRAFT, Hold.BUSY})
 
 @dataclass(slots=True)
 class Assignment:
-    """The work of one worker; `has_sent` is set when the worker may have sent something."""
+    """The work of one worker; `has_sent` is set when the worker may have sent something.
+
+    `has_answered` tells whether its terminal has answered a question since the work was taken up.
+    """
 
     deck: Deck
     session: Session
     lease: Lease
     news: Poke
     has_sent: bool = True
+    has_answered: bool = False
     end: TaskEnd = field(init=False)
     wall: SteadyWall = field(init=False)
 
@@ -80,7 +84,10 @@ class Assignment:
     async def _deliver(self, progress: Progress) -> HandOver:
         message = self.lease.message
         text = await self.deck.text(self.session, message)
-        return await self.deck.terminals.deliver(self.session, text, message.id, progress.reach, stage=progress.stage)
+        deliver = self.deck.terminals.deliver
+        outcome = await deliver(self.session, text, message.id, progress.reach, stage=progress.stage)
+        self.has_answered = True
+        return outcome
 
     async def _is_hopeless(self, outcome: HandOver, waited: float) -> bool:
         """Give the session up when it shows no receipt, or when nobody makes it ready for the task."""
@@ -106,6 +113,7 @@ class Assignment:
         is_armed, self.has_sent = False, True
         while True:
             state, lines = await deck.terminals.look(self.session)
+            self.has_answered = True
             now = deck.clock.monotonic()
             if lines != shown or state is ScreenState.BUSY:
                 shown, since = lines, now

@@ -91,11 +91,12 @@ class EphemeralDrain:
             return await self._wait_for_head(live)
         session = await self._session_for(lease, live)
         if session is not None:
-            self.stuck_since = None
             self.work = Assignment(self.deck, session, lease, self.news)
             try:
                 await self.work.run()
             finally:
+                if self.work.has_answered:
+                    self.stuck_since = None
                 self.work = None
         return True
 

@@ -176,6 +176,30 @@ async def test_what_is_stuck_is_given_up_after_its_time_to_live(root: Root) -> N
         assert "no record of" in str((await stage.record(message)).reason)
 
 
+@pytest.mark.parametrize("error", [TmuxUnknown("no answer"), OSError(24, "Too many open files")])
+async def test_a_terminal_that_never_answers_again_ends_its_task_with_the_time_to_live(
+    root: Root, error: Exception
+) -> None:
+    async with worker_scene(root, message_ttl_seconds=100) as stage:
+        message, following = await stage.send(to=WORKER), await stage.send("next", to=WORKER)
+        async with Shift(stage) as shift:
+            await shift.has(message)
+            look = stage.actor.look
+
+            async def silent(session: Session) -> tuple[ScreenState, tuple[str, ...]]:
+                raise error
+
+            stage.actor.look = silent  # type: ignore[method-assign]
+            await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.UNKNOWN)
+            await stage.clock.advance(90)
+            assert await stage.is_in(message, MessageState.LEASED)
+            await shift.ends(message, MessageState.DEAD, limit=30)
+            stage.actor.look = look  # type: ignore[method-assign]
+            await shift.has(following)
+        assert stage.actor.typed == [message.id, following.id]
+        assert await stage.spool.depth(BOB) == 1
+
+
 async def test_a_good_day_of_work_is_not_what_a_task_is_stuck_for(root: Root) -> None:
     async with scene(root, message_ttl_seconds=100) as stage:
         stage.peer("worker", WakePolicy.EPHEMERAL)
