@@ -13,7 +13,7 @@ from lifecycle.runtimes.dialog import Dialog, Step
 from transport.clock import Clock
 from transport.screen import Reading, Screen, read_screen
 from transport.tmux.control import TmuxGone
-from transport.tmux.pane import Pane, PaneInMode
+from transport.tmux.pane import Pane, PaneChanged, PaneInMode, stance_of
 from transport.vocabulary import ScreenState
 
 POLL: Final = (0.005, 0.01, 0.02, 0.03)
@@ -129,8 +129,8 @@ class Booter:
     async def _press(self, planned: _Planned, screen: Screen) -> None:
         dialog, step = planned.dialog, planned.step
         try:
-            await self.pane.press(*step.keys)
-        except (PaneInMode, TmuxGone):
+            await self.pane.press(*step.keys, stance=stance_of(screen, screen.people))
+        except (PaneInMode, PaneChanged, TmuxGone):
             return
         if step.answers:
             self.answered[dialog.name] = self.answered.get(dialog.name, 0) + 1

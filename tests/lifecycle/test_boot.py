@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,20 @@ os.read(0, 1)
 """
 
 
+CHANGING = r"""
+import os, tty
+tty.setraw(0)
+def draw(*rows):
+    os.write(1, ("\x1b[2J\x1b[H" + "\r\n".join(rows)).encode())
+draw("", " Accessing workspace:", "", "   No, exit", " \u276f Yes, I trust this folder", " Enter to confirm")
+os.read(0, 64)
+draw("", " Delete everything?")
+draw("", " Delete everything?", "   No", " \u276f Yes")
+os.write(1, b"\r\npressed: " + os.read(0, 64))
+os.read(0, 1)
+"""
+
+
 def locate(_: SessionFacts) -> Path | None:
     return None
 
@@ -115,6 +130,26 @@ async def test_a_client_that_dies_says_what_it_showed(root: Root) -> None:
         end = await it.run()
     assert end.end is BootEnd.DIED
     assert "this folder is not trusted" in end.excerpt
+
+
+async def test_the_answer_to_a_dialog_goes_into_no_other(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with booter(root, "", CHANGING) as it:
+        press = it.pane.press
+
+        async def late(*keys: str, **options: Any) -> None:
+            monkeypatch.setattr(it.pane, "press", press)
+            await press("x")
+            while "Delete everything?" not in "\n".join((await it.pane.capture()).lines):
+                await it.clock.sleep(0.01)
+            await press(*keys, **options)
+
+        monkeypatch.setattr(it.pane, "press", late)
+        end = await it.run()
+        assert (end.end, end.dialogs) == (BootEnd.BLOCKED, ())
+        await it.pane.press("y")
+        while "pressed:" not in "\n".join((await it.pane.capture()).lines):
+            await it.clock.sleep(0.01)
+        assert "pressed: y" in "\n".join((await it.pane.capture()).lines)
 
 
 async def test_an_unknown_dialog_is_left_as_it_is(root: Root) -> None:
