@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Final
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -302,10 +303,18 @@ def _fits(labels: Sequence[re.Match[str]], text: str, slack: int) -> bool | None
 
 
 def _same(shown: str, text: str) -> bool:
-    """Equal but for white space; characters a terminal cannot show may be missing, none may be added."""
+    """Equal but for white space and for how accents are composed; what a terminal cannot show may be missing."""
     shown_chars, text_chars = "".join(shown.split()), "".join(text.split())
     if not shown_chars or not text_chars:
         return False
+    # Claude keeps what is pasted in NFC, whatever the names of files on macOS are in.
+    return _is_all_there(shown_chars, text_chars) or _is_all_there(
+        normalize("NFC", shown_chars), normalize("NFC", text_chars)
+    )
+
+
+def _is_all_there(shown_chars: str, text_chars: str) -> bool:
+    """Tell whether these are the same characters; those that are not ASCII may be missing, none may be added."""
     if shown_chars == text_chars or _is_window(shown_chars, text_chars):
         return True
     shown_ascii, text_ascii = _ascii(shown_chars), _ascii(text_chars)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -194,6 +195,26 @@ def test_compare_allows_what_a_terminal_cannot_show_and_nothing_more() -> None:
     assert shown(TEXT.replace("日本", "\ufffd\ufffd")) is Shown.OURS
     assert shown(TEXT.replace("日本", "日本é")) is Shown.OTHER
     assert shown("日日日", "日") is Shown.OTHER
+
+
+ACCENTS = "<peer-message-1>\nre\u0301sume\u0301 q\u0323\u0307 \u212b \u1112\u1161\u11ab e\n\u0301\n</peer-message-1>"
+
+
+def test_compare_knows_a_text_whose_accents_are_composed() -> None:
+    """Claude's composer keeps NFC; the names of files on macOS come in NFD."""
+    composed = normalize("NFC", ACCENTS)
+    assert composed != ACCENTS
+    assert shown(composed, ACCENTS) is Shown.OURS
+    assert shown(ACCENTS, ACCENTS) is Shown.OURS
+    assert shown(ACCENTS, composed) is Shown.OURS
+    assert shown(composed[20:], ACCENTS) is Shown.OURS
+    assert shown(ACCENTS.replace("\u0301", ""), ACCENTS) is Shown.OURS
+    assert shown("x" + composed, ACCENTS) is Shown.OTHER
+    for was, is_now in [("sum", "sume\u0301"), ("sum", "so\u0308m"), ("\u00e9", "\u00e8"), ("\u00e9", "\u00e9\u0323")]:
+        changed = composed.replace(was, is_now)
+        assert shown(changed, ACCENTS) is Shown.OTHER, is_now
+        assert shown(normalize("NFD", changed), ACCENTS) is Shown.OTHER, is_now
+        assert shown(normalize("NFC", changed), ACCENTS) is Shown.OTHER, is_now
 
 
 def test_compare_collapsed() -> None:
