@@ -18,7 +18,6 @@ from lifecycle.states import End
 from lifecycle.supervise import Supervisor
 from lifecycle.terminals import Terminals
 from lifecycle.wake import AlreadyWaking, SessionBlocked, Waker
-from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.profile import Profile
 
@@ -77,7 +76,8 @@ class Changes:
         async with self._in_turn:
             try:
                 await self._finish_pending()
-            except (PeerwakeError, OSError) as error:
+            except Exception as error:
+                # Whatever it is: a server that does not start is worse than a change that waits.
                 self.remover.logs.lifecycle.write("change-unfinished", reason=error)
 
     async def _finish_pending(self) -> Removed | Renamed | None:

@@ -148,10 +148,14 @@ class Remover:
             )
 
     def _withdraw(self, cwd: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the files our entries were taken from, and what kept others from being changed."""
+        """Return the files our entries were taken from, and what kept others from being changed.
+
+        The files are the peer's: nothing that it put there keeps it from being removed.
+        """
         try:
             return self.withdraw(cwd), ()
-        except (PeerwakeError, OSError) as error:
+        except Exception as error:
+            self.logs.lifecycle.write("withdraw-failed", cwd=cwd, error=repr(error))
             return (), (f"its client's configuration was left as it is: {error}",)
 
     def _purge(self, place: Place) -> tuple[str, ...]:

@@ -90,21 +90,29 @@ def inside(cwd: Path, relative: str, global_files: Sequence[Path], allow_global:
     """Return the file of a directory's own configuration, links resolved.
 
     Raises GlobalSettings when that is one of the user's global files or lies outside the directory
-    (a peer that lives in the home directory, a linked `.claude`), unless `allow_global`.
+    (a peer that lives in the home directory, a linked `.claude`), unless `allow_global`; ConfigUnusable
+    for links that go round in a circle.
     """
-    path = (cwd / relative).resolve()
+    path, here = _resolved(cwd / relative), _resolved(cwd)
     if allow_global:
         return path
-    if path in {each.resolve() for each in global_files}:
+    if path in {_resolved(each) for each in global_files}:
         raise GlobalSettings(
             f"{path} is your global configuration, not that of one directory;"
             " let the peer work in a directory of its own, or pass --global"
         )
-    if not path.is_relative_to(cwd.resolve()):
+    if not path.is_relative_to(here):
         raise GlobalSettings(
             f"{cwd / relative} is a link to {path}, outside of {cwd}; replace the link, or pass --global"
         )
     return path
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigUnusable(f"{path} leads nowhere ({error}); mend or remove it, nothing was changed") from error
 
 
 def apply(changes: Sequence[Change]) -> list[Change]:

@@ -72,7 +72,10 @@ def _set(text: str, start: int, path: list[str], value: object, unit: str, depth
 
 
 def _dump(value: object, unit: str, depth: int) -> str:
-    return json.dumps(value, indent=unit, ensure_ascii=False).replace("\n", "\n" + unit * depth)
+    text = json.dumps(value, indent=unit, ensure_ascii=False)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        text = json.dumps(value, indent=unit)  # half of a pair can be written as an escape only
+    return text.replace("\n", "\n" + unit * depth)
 
 
 def _members(text: str, start: int) -> tuple[dict[str, tuple[int, int]], int, int]:

@@ -23,8 +23,16 @@ LISTS: Final = ((("enabledMcpjsonServers",), (SERVER,)), (("permissions", "allow
 def withdraw(cwd: Path, home: Path, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Remove what `create` or `mcp-config` wrote for the root `home`, and return the files that were changed.
 
-    What others wrote is left as it is; a file that held nothing else is deleted. Blocks; raises ConfigUnusable.
+    What others wrote is left as it is; a file that held nothing else is deleted. Blocks; raises ConfigUnusable,
+    whatever somebody put into these files.
     """
+    try:
+        return _withdraw(cwd, home, environ)
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigUnusable(f"a file of {cwd} cannot be understood ({error}); it was left as it is") from error
+
+
+def _withdraw(cwd: Path, home: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
     user = Path(environ.get("HOME") or Path.home())
     wanted = None if home == user / ".peerwake" else str(home)
     claude = Path(environ.get("CLAUDE_CONFIG_DIR") or user / ".claude")
@@ -86,9 +94,9 @@ def _block(path: Path, home: str | None) -> Path | None:
 def _home_of(block: str) -> object:
     try:
         entry = tomllib.loads(block)["mcp_servers"][SERVER]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return entry.get("env", {}).get(HOME)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return entry.get("env", {}).get(HOME)
 
 
 def _without(text: str, keys: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from lifecycle.changes import Changes
 from lifecycle.flags import Flag
 from lifecycle.journal import Journal, Removal, Renaming
 from lifecycle.liveness import PeerLive
-from lifecycle.remove import MessagesWaiting
+from lifecycle.remove import MessagesWaiting, Removed, Remover
 from lifecycle.rename import Renamed, Renamer
 from lifecycle.requests import PeerStopped, UnknownPeer
 from lifecycle.states import Mode, SendStatus
@@ -150,6 +150,22 @@ async def test_a_journal_that_cannot_be_read_keeps_no_server_from_starting(shop:
     await changes(shop).recover()
     assert "ev=change-unfinished" in shop.log()
     assert Journal(shop.root).path.exists()
+
+
+async def test_a_fault_in_an_unfinished_change_keeps_no_server_from_starting(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(self: Remover, removal: Removal) -> Removed:
+        raise TypeError("nobody thought of this")
+
+    Journal(shop.root).write(Removal(Place("alice", shop.root.peers / "alice")))
+    with monkeypatch.context() as patch:
+        patch.setattr(Remover, "finish", finish)
+        await changes(shop).recover()
+    assert "nobody thought of this" in shop.log()
+    assert Journal(shop.root).load() is not None
+    await changes(shop).recover()
+    assert Journal(shop.root).load() is None
 
 
 @pytest.mark.live

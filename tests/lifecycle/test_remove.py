@@ -1,6 +1,8 @@
 """A removal ends everything of a peer but its files, wherever it is cut off."""
 
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +173,16 @@ def test_a_session_that_did_not_end_keeps_its_socket_and_its_record(stage: Stage
     Sessions(stage.root).path(CLAUDE).unlink()
     stage.remover.finish(removal)
     assert stage.outcome() == "removed"
+
+
+def test_nothing_that_a_peer_put_into_its_directory_keeps_it_in_the_registry(stage: Stage) -> None:
+    def withdraw(_: Path) -> tuple[str, ...]:
+        raise RecursionError("nobody thought of this")
+
+    removal = stage.remover.check(profile(stage), force=True, purge=False)
+    stage.remover.begin(removal, force=True)
+    (note,) = replace(stage.remover, withdraw=withdraw).finish(removal).notes
+    assert "nobody thought of this" in note
+    assert stage.registry.names() == ("bob",)
+    assert Journal(stage.root).load() is None
+    assert "ev=withdraw-failed" in (stage.root.logs / "lifecycle.log").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,40 @@ def test_the_default_root_has_entries_without_a_root(tmp_path: Path) -> None:
     configured(cwd, "scripted", chosen=Connection(command="/opt/peerwake", args=BRIDGE))
     assert taken(cwd) == []
     assert withdraw(cwd, tmp_path / "home" / ".peerwake", {"HOME": str(tmp_path / "home")}) != ()
+
+
+PLANTED = {
+    ".mcp.json": ["[]", "5", '{"mcpServers": {"peerwake": 5}}', "[" * 100_000],
+    ".claude/settings.json": ["[]", '{"permissions": 5}', '{"permissions": {"allow": [[], {}, null]}}', "[" * 100_000],
+    ".codex/config.toml": [
+        f"# >>> peerwake: x\n{text}\n# <<< peerwake\n"
+        for text in ("mcp_servers.peerwake = 5", "mcp_servers = 5", "mcp_servers.peerwake.env = 5", "a = " + "[" * 9999)
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in PLANTED.items() for text in texts])
+def test_whatever_a_peer_has_put_there_stays(cwd: Path, name: str, text: str) -> None:
+    (cwd / name).parent.mkdir(exist_ok=True)
+    (cwd / name).write_text(text)
+    with suppress(ConfigUnusable):
+        assert taken(cwd) == []
+    assert (cwd / name).read_text() == text
+
+
+@pytest.mark.parametrize("name", [".mcp.json", ".claude", ".codex", ".codex/config.toml"])
+def test_links_that_go_round_in_a_circle_are_left(cwd: Path, name: str) -> None:
+    (cwd / name).parent.mkdir(exist_ok=True)
+    (cwd / name).symlink_to(Path(name).name)
+    with pytest.raises(ConfigUnusable):
+        taken(cwd)
+    assert (cwd / name).is_symlink()
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc80"])
+def test_a_permission_that_is_half_a_character_stays(cwd: Path, half: str) -> None:
+    settings = cwd / ".claude/settings.json"
+    settings.parent.mkdir()
+    settings.write_text(f'{{"permissions": {{"allow": ["mcp__peerwake__send_to_peer", "{half}"]}}}}')
+    assert taken(cwd) == [".claude/settings.json"]
+    assert json.loads(settings.read_text()) == {"permissions": {"allow": [json.loads(f'"{half}"')]}}
