@@ -143,12 +143,15 @@ class Registry:
     def remove(self, name: str) -> Profile:
         """Take a peer out of the registry; its directory stays, its profile is kept as `profile.json.removed`.
 
+        A profile that is reached over a link may be another peer's and is left as it is.
+
         Raises NotRegistered, RegistryUnusable, OSError.
         """
         with self._writing() as snapshot:
             profile = _known(snapshot, name)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                replace(profile.path, removed_path(profile.cwd))
+            if _is_own(snapshot, profile):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    replace(profile.path, removed_path(profile.cwd))
             link = self.root.peers / name
             if link.is_symlink():
                 link.unlink()
@@ -285,6 +288,17 @@ def _known(snapshot: Snapshot, name: str) -> Profile:
         near = ", ".join(snapshot.nearest(name, 3))
         raise NotRegistered(f"no peer is called {name!r:.80}" + (f"; nearest: {near}" if near else ""))
     return snapshot.peers[name]
+
+
+def _is_own(snapshot: Snapshot, profile: Profile) -> bool:
+    """Tell whether what stands in the place of a peer's profile is its own, and not reached over a link."""
+    directory = profile.path.parent
+    real = resolve(directory)
+    return (
+        not directory.is_symlink()
+        and real is not None
+        and (snapshot.directories.get(real.parent) in (None, profile.name))
+    )
 
 
 def _check_free(profile: Profile | Place, names: Mapping[str, Path], directories: Mapping[Path, str]) -> None:

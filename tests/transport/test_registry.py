@@ -467,3 +467,13 @@ def test_what_is_left_of_a_removed_peer_is_no_problem_and_comes_back_only_when_m
     root.registry.unlink()
     assert Registry(root).names() == ("bob",)
     assert peer(registry, "alice").cwd == alice.cwd
+
+
+@pytest.mark.parametrize("link", [".peerwake", "."])
+def test_a_link_to_another_peers_profile_is_not_followed_by_a_removal(registry: Registry, link: str) -> None:
+    alice, bob = peer(registry, "alice"), peer(registry, "bob")
+    shutil.rmtree(alice.cwd / link)
+    (alice.cwd / link).symlink_to(bob.cwd / link)
+    registry.remove("alice")
+    assert load_profile(bob.cwd) == bob
+    assert registry.rebuild().names == ("bob",)
