@@ -6,19 +6,38 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, mcp_lines
+from mcp_server.serve.credentials import Credentials
+from tests.mcp_server.fronts import ALICE, bridge_parameters, mcp_lines
 from tests.protocol.messages import HANDSHAKE, INITIALIZE, INITIALIZED, MODERN, Message, encoded
 from transport.identity import Identity
+from transport.paths import Root
 
 SECONDS = 20
 LIMIT = 1 << 24
 DUPLEX = ("lines", "bridge", "sse")
 KINDS = (*DUPLEX, "http", "unix-http")
+
+
+class Reached(Protocol):
+    """What listens: a front of this process, or a server of its own."""
+
+    @property
+    def root(self) -> Root: ...
+
+    @property
+    def credentials(self) -> Credentials: ...
+
+    @property
+    def socket(self) -> str: ...
+
+    @property
+    def http(self) -> str: ...
 
 
 class Pipe(ABC):
@@ -186,7 +205,7 @@ class SsePipe(Pipe):
 class HttpPipe(Pipe):
     """Streamable HTTP: each message is a request on a connection of its own."""
 
-    def __init__(self, run: Running, group: TaskGroup, unix: bool, token: str) -> None:
+    def __init__(self, run: Reached, group: TaskGroup, unix: bool, token: str) -> None:
         self._run = run
         self._group = group
         self._unix = unix
@@ -263,7 +282,7 @@ class HttpPipe(Pipe):
                 assert (await connection.response())[0] == 200
 
 
-async def connect(run: Running, unix: bool) -> anyio.abc.ByteStream:
+async def connect(run: Reached, unix: bool) -> anyio.abc.ByteStream:
     """Connect to the unix socket or the address of a running front."""
     if unix:
         return await anyio.connect_unix(run.socket)
@@ -272,7 +291,7 @@ async def connect(run: Running, unix: bool) -> anyio.abc.ByteStream:
 
 
 @asynccontextmanager
-async def pipe(kind: str, run: Running, era: str | None, identity: Identity = ALICE) -> AsyncIterator[Pipe]:
+async def pipe(kind: str, run: Reached, era: str | None, identity: Identity = ALICE) -> AsyncIterator[Pipe]:
     """Connect over one transport as a peer; introduced where `era` is named."""
     token = run.credentials.credential_for(identity)
     async with raw_pipe(kind, run, token) as made:
@@ -280,7 +299,7 @@ async def pipe(kind: str, run: Running, era: str | None, identity: Identity = AL
 
 
 @asynccontextmanager
-async def raw_pipe(kind: str, run: Running, token: str) -> AsyncIterator[Pipe]:
+async def raw_pipe(kind: str, run: Reached, token: str) -> AsyncIterator[Pipe]:
     match kind:
         case "lines":
             async with mcp_lines(run.socket, token) as greeted:
