@@ -1,8 +1,6 @@
 """I1 as the kernel sees it: each answer leaves the server after the fsync of what it answers for."""
 
-import os
 import re
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -11,29 +9,16 @@ from typing import Any
 
 import pytest
 
+from tests.contract.tracing import can_trace
 from tests.contract.wires import HttpWire, SocketWire, UnixHttp
 from tests.live.control import Control
 from tests.live.world import World, until
-from transport.process import ProgramMissing, run
 
 pytestmark = pytest.mark.live
 
 EACH = 6
 CALLS = "trace=fdatasync,fsync,pwrite64,sendto"
 SYNCED = re.compile(r"(?:fsync|fdatasync)(?: resumed>.*|\(.*)\) += 0")
-
-
-def can_trace() -> bool:
-    try:
-        return run(["strace", "-D", "-qq", "-o", os.devnull, "true"], deadline=10).status == 0
-    except ProgramMissing:
-        return False
-
-
-needs_trace = pytest.mark.skipif(
-    not (sys.platform == "linux" and can_trace()),
-    reason="no strace that may trace here: nobody has looked whether answers come after the fsync",
-)
 
 
 def over_mcp(world: World, bodies: list[str]) -> list[str]:
@@ -58,7 +43,9 @@ def over_control(world: World, bodies: list[str]) -> list[str]:
 WAYS: tuple[Callable[[World, list[str]], list[str]], ...] = (over_mcp, over_http, over_control, over_mcp, over_mcp)
 
 
-@needs_trace
+@pytest.mark.skipif(
+    not can_trace(), reason="no strace that may trace here: nobody has looked whether answers come after the fsync"
+)
 def test_no_answer_leaves_before_the_fsync_of_its_message(world: World, tmp_path: Path) -> None:
     world.create("alice")
     trace = tmp_path / "trace"

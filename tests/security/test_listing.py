@@ -1,6 +1,5 @@
 """Theft by looking: no argument list, title, log, file, tmux answer or snapshot of a death holds a secret."""
 
-import base64
 import json
 import os
 import re
@@ -11,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.ground import processes_of
-from mcp_server.serve.credentials import load_credentials
 from tests.contract.bad_input import HTTP, credential, private_world
 from tests.contract.wires import bridge_wire, wire
 from tests.live.world import World, until
+from tests.security.hidden import secrets_of
 from transport.identity import Identity
 from transport.process import terminate
 
@@ -45,17 +44,8 @@ def world() -> Iterator[World]:
         yield world
 
 
-def secrets(world: World) -> set[bytes]:
-    """Return what must not be seen: the key in every usual spelling, and all credentials."""
-    key = world.root.secret.read_bytes()
-    spelled = {key.hex().encode(), base64.b64encode(key).rstrip(b"="), base64.urlsafe_b64encode(key).rstrip(b"=")}
-    tokens = {credential(world, identity) for identity in (*IDENTITIES, "scripted-carol")}
-    tokens.add(load_credentials(world.root.secret).operator_credential())
-    return {key, *spelled} | {token.rpartition(".")[2].encode() for token in tokens}
-
-
 def found_in(world: World, data: bytes) -> list[bytes]:
-    return [secret for secret in secrets(world) if secret in data]
+    return [secret for secret in secrets_of(world, *IDENTITIES, "scripted-carol") if secret in data]
 
 
 def test_no_argument_list_or_title_holds_a_secret(world: World) -> None:
