@@ -1,12 +1,17 @@
 """A web page in a real browser of this host, hostile: it gets nothing done and learns nothing but that a port is open.
 
-DNS rebinding is done for real: the page's own name leads to the server's address. The page is even given a valid
-credential, so that each defence is seen to hold without the next one.
+DNS rebinding is done for real: the page's own name leads to the server's address. What the page sends passes a
+witness that notes each request and the server's answer, so that a refusal is known to be the server's, not the
+browser's. The page has a valid credential. For each of the defences (Host, Origin, credential) there is a request
+that it alone refused: sent again with only that mended, the server takes it. A browser asks before it sends a
+credential to another origin, and the server never agrees; to see the Origin check alone, the witness agrees once, as
+a proxy in front would that lets all origins in.
 """
 
+import http.client
+import io
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -16,7 +21,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,7 +30,8 @@ import pytest
 
 from tests.contract.bad_input import HTTP, credential, private_world, stored
 from tests.contract.wires import tcp
-from tests.live.world import World
+from tests.live.world import World, until
+from tests.protocol.messages import MODERN, Message, send
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = os.environ.get("PEERWAKE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -37,6 +44,7 @@ pytestmark = [
 ]
 
 ATTACKER = "attacker.test"
+BOB = "scripted-bob"
 ADDRESS = "127.0.0.2"
 SECONDS = 150.0
 QUIET = (
@@ -44,17 +52,24 @@ QUIET = (
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions", "--no-proxy-server"),
     *("--disable-dev-shm-usage", "--password-store=basic"),
 )
+LET_IN = (
+    b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Methods: *\r\n"
+    b"Access-Control-Allow-Headers: *, Authorization\r\nAccess-Control-Allow-Private-Network: true\r\n"
+    b"Connection: close\r\n\r\n"
+)
 PAGE = """<!doctype html><meta charset="utf-8"><body><script>
-const port = %(port)d, token = %(token)s, body = %(body)s, seen = {};
+const port = %(port)d, token = %(token)s, body = %(body)s, wanted = /%(wanted)s/, seen = {};
 const wait = (ms) => new Promise((done) => setTimeout(() => done("nothing in time"), ms));
 const tried = async (name, work) => {
+  if (!wanted.test(name)) return;
   try { seen[name] = await Promise.race([work(), wait(6000)]); } catch (error) { seen[name] = "threw " + error.name; }
 };
 const got = async (url, options) => {
   const answer = await fetch(url, options);
   return {type: answer.type, status: answer.status, text: await answer.text()};
 };
-const json = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"};
+const json = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+  "MCP-Protocol-Version": "%(era)s", "Mcp-Method": "tools/call", "Mcp-Name": "send_to_peer"};
 const loaded = (tag, url) => new Promise((done) => {
   const element = document.createElement(tag);
   element.onload = () => done("loaded"); element.onerror = () => done("failed");
@@ -127,20 +142,89 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Name(socketserver.ThreadingTCPServer):
-    """The address of the attacker's name, at the server's port: first the page, from then on the server itself."""
+@dataclass
+class Conversation:
+    """The bytes of one connection, in both directions."""
+
+    sent: bytearray = field(default_factory=bytearray)
+    got: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request as it reached the server, and how it was answered; `code` is that of a refusal."""
+
+    line: str
+    headers: http.client.HTTPMessage
+    body: bytes
+    status: int
+    code: str | None
+
+    @property
+    def is_named_well(self) -> bool:
+        return self.headers["Host"].partition(":")[0] in ("127.0.0.1", "localhost")
+
+    def again(self, **headers: str | None) -> bytes:
+        """Return the request with some headers replaced, or left out where they are None."""
+        given = {name.lower(): value for name, value in self.headers.items()} | {"connection": "close"} | headers
+        lines = [self.line, *(f"{name}: {value}" for name, value in given.items() if value is not None)]
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+def messages(data: bytes) -> Iterator[tuple[str, http.client.HTTPMessage, bytes]]:
+    """Return the first line, the headers and the body of each whole HTTP message."""
+    while b"\r\n\r\n" in data:
+        head, _, data = data.partition(b"\r\n\r\n")
+        line, _, rest = head.partition(b"\r\n")
+        headers = http.client.parse_headers(io.BytesIO(rest + b"\r\n\r\n"))
+        size = int(headers.get("Content-Length", "0"))
+        if len(data) < size:
+            return
+        yield line.decode(), headers, data[:size]
+        data = data[size:]
+
+
+def code_of(body: bytes) -> str | None:
+    try:
+        return str(json.loads(body)["error"]["data"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class Witness(socketserver.ThreadingTCPServer):
+    """An address that leads to the server and notes what passes; a page that is here itself is given first."""
 
     allow_reuse_address = True
     daemon_threads = True
-    page = b""
 
-    def __init__(self, port: int) -> None:
-        super().__init__((ADDRESS, port), Rebinding)
-        self.port = port
+    def __init__(self, address: str, port: int, servers_port: int, lets_all_in: bool = False) -> None:
+        super().__init__((address, port), Passing)
+        self.servers_port = servers_port
+        self.lets_all_in = lets_all_in
+        self.page = b""
+        self.conversations: list[Conversation] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def exchanges(self) -> list[Exchange]:
+        """Return what was asked and has been answered."""
+        found = []
+        for each in self.conversations:
+            asked, answered = messages(bytes(each.sent)), messages(bytes(each.got))
+            for (line, headers, body), (answer, _, content) in zip(asked, answered, strict=False):
+                found.append(Exchange(line, headers, body, int(answer.split()[1]), code_of(content)))
+        return found
+
+    def is_answered(self) -> bool:
+        """Tell whether there is an answer to every request."""
+        pairs = [(messages(bytes(one.sent)), messages(bytes(one.got))) for one in self.conversations]
+        return all(len(list(asked)) == len(list(answered)) for asked, answered in pairs)
 
 
-class Rebinding(socketserver.BaseRequestHandler):
-    server: Name
+class Passing(socketserver.BaseRequestHandler):
+    server: Witness
 
     def handle(self) -> None:
         browsers: socket.socket = self.request
@@ -149,15 +233,27 @@ class Rebinding(socketserver.BaseRequestHandler):
             head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(self.server.page)}\r\n"
             browsers.sendall(head.encode() + b"Connection: close\r\n\r\n" + self.server.page)
             return
-        with socket.create_connection(("127.0.0.1", self.server.port)) as servers:
+        if self.server.lets_all_in and first.startswith(b"OPTIONS "):
+            browsers.sendall(LET_IN)
+            return
+        noted = Conversation(bytearray(first))
+        self.server.conversations.append(noted)
+        with socket.create_connection(("127.0.0.1", self.server.servers_port)) as servers:
             servers.sendall(first)
-            ends = {browsers: servers, servers: browsers}
-            while True:
-                for ready in select.select(list(ends), [], [])[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    ends[ready].sendall(data)
+            threading.Thread(target=self._onward, args=(browsers, servers, noted), daemon=True).start()
+            # To its end, also when the browser has gone: what the server says is what counts.
+            while data := servers.recv(65536):
+                noted.got += data
+                with suppress(OSError):
+                    browsers.sendall(data)
+
+    def _onward(self, browsers: socket.socket, servers: socket.socket, noted: Conversation) -> None:
+        with suppress(OSError):
+            while data := browsers.recv(65536):
+                noted.sent += data
+                servers.sendall(data)
+        with suppress(OSError):
+            servers.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
@@ -176,7 +272,13 @@ def browser(url: str) -> Iterator[None]:
     """Run a browser of its own on one page, for as long as the block runs; its whole process group ends with it."""
     assert BROWSER is not None
     with tempfile.TemporaryDirectory(prefix="pw-", dir="/tmp", ignore_cleanup_errors=True) as profile:
-        argv = [BROWSER, *QUIET, f"--user-data-dir={profile}", f"--host-resolver-rules=MAP {ATTACKER} {ADDRESS}", url]
+        argv = [
+            BROWSER,
+            *QUIET,
+            f"--user-data-dir={profile}",
+            f"--host-resolver-rules=MAP {ATTACKER} {ADDRESS}",
+            url,
+        ]
         env = os.environ | {"HOME": profile, "TMPDIR": profile}
         # DEVNULL, and no pipe: its helpers would hold it open.
         found = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
@@ -196,30 +298,112 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="module")
-def report(world: World) -> dict[str, Any]:
-    """Return what the page saw of each of its attacks."""
-    arguments = {"personality": "alice", "message": "from a page", "wait_seconds": 0}
-    params = {"name": "send_to_peer", "arguments": arguments}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    port = tcp(world).port
-    site, name = Site(), Name(port)
+@dataclass(frozen=True)
+class Visit:
+    """What a page saw of each of its attacks, what the server was asked and said, and what it then held."""
+
+    report: dict[str, Any]
+    exchanges: list[Exchange]
+    stored: list[tuple[Any, ...]]
+
+
+def visit(world: World, wanted: str = ".", lets_all_in: bool = False) -> Visit:
+    """Have a browser look at the hostile page, which makes those of its attacks whose names match `wanted`."""
+    call: Message = send(1, "from a page", MODERN, to="alice")
+    server = tcp(world).port
+    assert server is not None
+    site, near = Site(), Witness("127.0.0.1", 0, server, lets_all_in)
+    name = Witness(ADDRESS, near.port, server)
     given = {
-        "port": port,
-        "token": json.dumps(credential(world, "scripted-bob")),
+        "port": near.port,
+        "era": MODERN,
+        "wanted": wanted,
+        "token": json.dumps(credential(world, BOB)),
         "body": json.dumps(json.dumps(call)),
         "report": f"http://{ATTACKER}:{site.server_address[1]}/report",
     }
     name.page = (PAGE % given).encode()
-    with serving(site), serving(name), browser(f"http://{ATTACKER}:{port}/"):
+    with serving(site), serving(near), serving(name), browser(f"http://{ATTACKER}:{near.port}/"):
         assert site.has_report.wait(SECONDS), "the page did not report"
-    return site.report
+        until(lambda: near.is_answered() and name.is_answered(), what="the last answer")
+        return Visit(site.report, near.exchanges() + name.exchanges(), stored(world))
 
 
-def test_nothing_a_page_sent_was_accepted(world: World, report: dict[str, Any]) -> None:
-    assert stored(world) == []
+@pytest.fixture(scope="module")
+def visited(world: World) -> Visit:
+    return visit(world)
+
+
+@pytest.fixture(scope="module")
+def report(visited: Visit) -> dict[str, Any]:
+    """Return what the page saw of each of its attacks."""
+    return visited.report
+
+
+def test_nothing_a_page_sent_was_accepted(world: World, visited: Visit) -> None:
+    assert visited.stored == []
     assert "ev=send" not in world.log("delivery")
     assert not list((world.root.run / "tmux").iterdir())
+
+
+def refusal_of(exchange: Exchange) -> tuple[int, str]:
+    """Return the refusal that a request is to get: by its name, else its origin, else for want of a credential."""
+    if not exchange.is_named_well:
+        return 421, "bad-host"
+    return (403, "bad-origin") if exchange.headers["Origin"] else (401, "bad-credential")
+
+
+def test_every_request_that_reached_the_server_was_refused_by_the_first_defence_in_its_way(visited: Visit) -> None:
+    for each in visited.exchanges:
+        assert (each.status, each.code) == refusal_of(each), (each.line, each.headers.items())
+    found = {(each.status, each.line.partition(" ")[0]) for each in visited.exchanges}
+    assert found >= {(421, "GET"), (421, "POST"), (403, "OPTIONS"), (403, "POST"), (401, "GET")}
+
+
+def answer_to(world: World, request: bytes) -> int:
+    """Send a request to the server itself and return the status of its answer."""
+    with socket.create_connection(("127.0.0.1", tcp(world).port), timeout=20) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as answer:
+            return int(answer.readline().split()[1])
+
+
+def test_the_host_alone_stood_in_the_way_of_a_rebound_page(world: World, visited: Visit) -> None:
+    asked = [each for each in visited.exchanges if each.status == 421 and each.line.startswith("GET /sse ")]
+    # A browser asks once more after a 421.
+    one, *_ = [each for each in asked if each.headers["Authorization"]]
+    assert one.headers["Origin"] is None
+    assert answer_to(world, one.again()) == 421
+    assert answer_to(world, one.again(host="localhost")) == 200
+
+
+def test_the_credential_alone_stood_in_the_way_of_a_blind_read(world: World, visited: Visit) -> None:
+    asked = [each for each in visited.exchanges if each.status == 401 and each.line.startswith("GET /sse ")]
+    assert asked
+    for each in asked:
+        assert answer_to(world, each.again()) == 401
+        assert answer_to(world, each.again(authorization=f"Bearer {credential(world, BOB)}")) == 200
+
+
+@pytest.fixture(scope="module")
+def let_in(world: World, visited: Visit) -> Visit:
+    """The calls of the same page, where something in front of the server lets all origins in."""
+    return visit(world, wanted=r"^\w+ call$", lets_all_in=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_origin_alone_stands_in_the_way_where_a_proxy_lets_all_in(world: World, let_in: Visit, host: str) -> None:
+    assert let_in.stored == []
+    (one,) = [each for each in let_in.exchanges if each.headers["Host"].startswith(f"{host}:")]
+    assert one.line.startswith("POST /mcp ")
+    assert one.headers["Authorization"] == f"Bearer {credential(world, BOB)}"
+    assert ATTACKER in one.headers["Origin"]
+    assert (one.status, one.code) == (403, "bad-origin")
+    before = len(stored(world))
+    assert answer_to(world, one.again()) == 403
+    assert len(stored(world)) == before
+    assert answer_to(world, one.again(origin=None)) == 200
+    assert len(stored(world)) == before + 1
 
 
 def test_a_name_rebound_to_this_machine_is_refused_though_the_credential_is_good(report: dict[str, Any]) -> None:
