@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Final
 
 from bench.callers import Caller
 from bench.machine import TOP
+from bench.physical import APPEND, ROUND_TRIP, fsyncs, round_trips
 from bench.rows import Row, answer
 
 CALLERS: Final = 32
@@ -87,28 +88,50 @@ def load(path: str, credential: str, tool: str, callers: int, seconds: float) ->
 
 def run(quick: bool) -> list[Row]:
     """Sends and empty calls take turns; the ratio is the median of the turns' ratios."""
-    seconds, rounds = (0.5, 3) if quick else (2.0, 7)
+    seconds, rounds, count = (0.5, 3, 200) if quick else (2.0, 7, 2_000)
     empty: list[Load] = []
     send: list[Load] = []
-    with server() as served:
+    appends: list[float] = []
+    trips: list[float] = []
+    with server() as served, tempfile.TemporaryDirectory(prefix="pwb-", dir="/tmp") as directory:
         for _ in range(rounds):
             empty.append(load(served.empty, served.credential, "empty", CALLERS, seconds))
             send.append(load(served.send, served.credential, SEND, CALLERS, seconds))
+            appends += fsyncs(Path(directory), count // rounds)
+            trips += round_trips(count // rounds)
         one_empty = load(served.empty, served.credential, "empty", 1, seconds)
         one = load(served.send, served.credential, SEND, 1, seconds)
+    append, trip = statistics.median(appends), statistics.median(trips)
+    return [*_many(send, empty, append, trip), *_one(one, one_empty, trip)]
+
+
+def _many(send: Sequence[Load], empty: Sequence[Load], append: float, trip: float) -> list[Row]:
+    """Return the rows of many callers; `append` and `trip` are the seconds of one of the floors each."""
     ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
-    spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {rounds} turns"
     sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
-    share = statistics.median(ratios)
-    rows = [
-        answer("mcp.share", sends, ratio=share, of=FLOOR, note=spread),
-        answer("mcp.rate", sends, ratio=sends / BEST_PEER, of="the best peer"),
-        Row(f"{FLOOR}, {CALLERS} callers", empties, "/s"),
+    spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
+    trips = f"{sends * trip:.2g} × as many as round trips of one byte between two processes ({trip * 1e6:.3g} µs)"
+    best = f"{sends / BEST_PEER:.3g} × the best peer's {BEST_PEER}; one append takes {append * 1e6:.3g} µs"
+    return [
+        answer("mcp.share", sends, ratio=statistics.median(ratios), of=FLOOR, note=f"{spread}; {trips}"),
+        answer("mcp.rate", sends, ratio=sends * append, of=APPEND, note=best),
+        Row(f"{FLOOR}, {CALLERS} callers", empties, "/s", None, empties * trip, ROUND_TRIP),
         Row("longest of these sends", max(each.longest for each in send) * 1e3, "ms"),
     ]
-    note = f"median {one.median * 1e3:.2f} ms"
+
+
+def _one(one: Load, empty: Load, trip: float) -> list[Row]:
+    """Return the rows of one caller."""
+    note = f"median {one.median * 1e3:.2f} ms, {one.rate / empty.rate:.3g} × as many as {FLOOR}"
     return [
-        *rows,
-        Row(f"{FLOOR}, one caller", one_empty.rate, "/s", note=f"median {one_empty.median * 1e3:.2f} ms"),
-        answer("mcp.one", one.rate, ratio=one.rate / one_empty.rate, of=FLOOR, note=note),
+        Row(
+            f"{FLOOR}, one caller",
+            empty.rate,
+            "/s",
+            None,
+            empty.rate * trip,
+            ROUND_TRIP,
+            f"median {empty.median * 1e3:.2f} ms",
+        ),
+        answer("mcp.one", one.rate, ratio=one.rate * trip, of=ROUND_TRIP, note=note),
     ]
