@@ -1,10 +1,10 @@
-"""Every number of the contract in one table, in its order, and whether it is met."""
+"""Every number of the contract in one table, in its order, then our own, and whether each is met."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from bench.rows import NOT_RUN, Row, markdown, not_run
-from bench.terms import NUMBERS, PROCESSES, TERMS
+from bench.terms import NUMBERS, OWN, PROCESSES, TERMS
 
 QUICK: Final = "A quick run: fewer repetitions and smaller sizes than the contract names; see the notes."
 COLUMNS: Final = ("what", "measured", "bound", "met", "ratio", "to the floor", "note")
@@ -23,6 +23,8 @@ MODULES: Final = (
     "watcher",
     "registry",
     "processes",
+    "ephemeral",
+    "doctor",
 )
 
 
@@ -38,9 +40,9 @@ def answers(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def compose(rows: Iterable[Row]) -> list[Row]:
-    """Return one row for each term of the contract, in its order; what nobody answered says so."""
+    """Return one row for each term, the contract's in its order before our own; what nobody answered says so."""
     found = answers(rows)
-    keys = [key for group in (NUMBERS, PROCESSES) for key, term in TERMS.items() if term.group == group]
+    keys = [key for group in (NUMBERS, PROCESSES, OWN) for key, term in TERMS.items() if term.group == group]
     return [found.get(key) or not_run(key, "no benchmark of this run answers it") for key in keys]
 
 

@@ -134,6 +134,6 @@ _TERMS: Final = {
     "spool.cost": Term("processor time of one enqueue", "µs", at_most(40), OWN),
     "ephemeral.depth": Term("a task with 10,000 waiting", "µs", at_most(1.5, is_ratio=True), OWN),
     "doctor": Term("peerwake doctor, 1,000 peers", "ms", at_most(1_000), OWN),
-    "death.snapshot": Term("… snapshot complete", "ms", at_most(1_000), OWN),
+    "death.snapshot": Term("tmux server killed → snapshot complete", "ms", at_most(1_000), OWN),
 }
 TERMS: Final[Mapping[str, Term]] = MappingProxyType(_TERMS)

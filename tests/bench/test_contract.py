@@ -15,12 +15,14 @@ ROWS = [
 ]
 
 
-def test_every_term_has_a_row_in_the_order_of_the_contract() -> None:
+def test_every_term_has_a_row_in_the_order_of_the_contract_and_ours_come_last() -> None:
     keys = [row.key for row in compose(ROWS)]
-    assert keys == [key for key, term in TERMS.items() if term.group == NUMBERS] + [
-        key for key, term in TERMS.items() if term.group == PROCESSES
-    ]
-    assert not any(TERMS[key].group == OWN for key in keys)
+    groups = [TERMS[key].group for key in keys]
+    assert sorted(keys) == sorted(TERMS)
+    assert list(dict.fromkeys(groups)) == [NUMBERS, PROCESSES, OWN]
+    for group in (NUMBERS, PROCESSES, OWN):
+        ours = [key for key, term in TERMS.items() if term.group == group]
+        assert [key for key in keys if TERMS[key].group == group] == ours
 
 
 def test_what_nobody_measured_is_not_left_out() -> None:
