@@ -10,6 +10,8 @@ from bench.terms import Bound, Side, number
 
 SLACK: Final = 0.25
 """A figure that does not grow is measured with an exponent somewhat beside 0."""
+STEP: Final = 4.0
+"""A last step to fewer times the size than this tells more of the noise than of the growth."""
 Point = tuple[float, float]
 
 
@@ -35,13 +37,22 @@ def per_one(points: Sequence[Point]) -> float:
     return float(above / sum((x - middle_x) ** 2 for x, _ in points))
 
 
+def judged(points: Sequence[Point]) -> float:
+    """Return the greater of the exponents of all points and of the last step: an offset hides growth at small sizes."""
+    whole = exponent(points)
+    if len(points) < 3 or points[-1][0] < STEP * points[-2][0]:
+        return whole
+    return max(whole, exponent(points[-2:]))
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What is measured at each size, and the greatest exponent that is right for it."""
+    """What is measured at each size, and the greatest exponent that is right for it; `why` where that is not plain."""
 
     name: str
     unit: str
     expected: float
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -60,19 +71,24 @@ class Growth:
             self.points.setdefault(key, []).append((size, value))
 
     def rows(self) -> list[Row]:
-        """Return a row for each figure: its exponent, at most what is expected and some slack, and the points."""
+        """Return a row for each figure: its exponent as judged, what is right and some slack, and the points."""
         return [self._row(self.figures[key], points) for key, points in self.points.items()]
 
     def _row(self, figure: Figure, points: Sequence[Point]) -> Row:
         shown = ", ".join(f"{number(size)}: {number(value)}" for size, value in points)
-        told = [f"{shown} {figure.unit}".strip(), f"last step {exponent(points[-2:]):.2f}"]
+        told = [
+            f"{shown} {figure.unit}".strip(),
+            f"all of it {exponent(points):.2f}, last step {exponent(points[-2:]):.2f}",
+            f"{per_one(points):.2g} {figure.unit} for each more",
+            *([figure.why] if figure.why else []),
+        ]
         least, most = points[0][1], points[-1][1]
         return Row(
             f"{self.of}: {figure.name}",
-            round(exponent(points), 2),
+            round(judged(points), 2),
             "",
             Bound(Side.AT_MOST, figure.expected + SLACK),
             most / least if least > 0 else None,
             "the smallest size",
-            f"{'; '.join(told)}; {per_one(points):.2g} {figure.unit} for each more",
+            "; ".join(told),
         )

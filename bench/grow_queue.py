@@ -31,7 +31,7 @@ FIGURES: Final = {
     "queue": Figure("queue of the worker, control connection", "ms", 0),
     "command": Figure("peerwake queue", "ms", 0),
     "why": Figure("peerwake why", "ms", 0),
-    "doctor": Figure("peerwake doctor", "ms", 0),
+    "doctor": Figure("peerwake doctor", "ms", 1, "it reads the whole spool to tell that it is whole"),
 }
 CAP: Final = 10**7
 WRITERS: Final = 64

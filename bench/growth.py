@@ -1,7 +1,8 @@
 """How everything that counts grows: with live sessions, those at work, peers, what waits, what was settled.
 
-Each row is the exponent of a power law through what was measured (0: constant, 1: proportional), beside the
-greatest that is right for it and some slack; what grows faster is a finding. Not part of a run without names.
+Each row is the exponent of a power law through what was measured (0: constant, 1: proportional), of all sizes or of
+the last step if that is greater, beside the greatest that is right for it and some slack; what grows faster is a
+finding. Not part of a run without names.
 """
 
 from bench import grow_peers, grow_queue, grow_sessions, grow_work

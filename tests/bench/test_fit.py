@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.fit import SLACK, Figure, Growth, exponent, per_one
+from bench.fit import SLACK, Figure, Growth, exponent, judged, per_one
 
 SIZES = [1, 10, 100, 1_000]
 
@@ -26,6 +26,28 @@ def test_nothing_to_fit_is_no_growth(points: list[tuple[float, float]]) -> None:
 def test_the_slope_is_for_each_one_more() -> None:
     assert per_one([(size, 5 + 0.25 * size) for size in SIZES]) == pytest.approx(0.25)
     assert per_one([(3, 1)]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(size, 10 + 0.1 * size) for size in SIZES], 0.74),
+        ([(10, 225), (1_000, 232), (100_000, 341), (500_000, 806)], 0.53),
+        ([(1, 10), (10, 10), (20, 14)], 0.08),
+        ([(1, 1), (10, 10)], 1.0),
+        ([(1, 1), (10, 10), (100, 10)], 0.5),
+    ],
+)
+def test_the_last_step_counts_where_it_is_wide_and_steeper(points: list[tuple[float, float]], expected: float) -> None:
+    assert judged(points) == pytest.approx(expected, abs=0.01)
+
+
+def test_an_offset_does_not_hide_that_a_figure_grows() -> None:
+    growth = Growth("settled messages", {"doctor": Figure("peerwake doctor", "ms", 0)})
+    for size, value in ((10, 225), (1_000, 232), (100_000, 341), (500_000, 806)):
+        growth.add(size, {"doctor": value})
+    (row,) = growth.rows()
+    assert row.is_met is False
 
 
 def grown(expected: float, power: float) -> bool | None:
@@ -52,7 +74,7 @@ def test_a_row_tells_the_points_and_the_factor() -> None:
     assert row.name == "peers: peerwake list"
     assert row.value == pytest.approx(0.15)
     assert (row.ratio, row.of) == (2.0, "the smallest size")
-    assert row.note == "10: 2, 1,000: 4 ms; last step 0.15; 0.002 ms for each more"
+    assert row.note == "10: 2, 1,000: 4 ms; all of it 0.15, last step 0.15; 0.002 ms for each more"
 
 
 def test_an_unknown_figure_is_refused() -> None:
