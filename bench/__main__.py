@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …] [--quick] [--record] [--strict] [--minutes N]`: run benchmarks, print or record figures.
+"""`python -m bench [NAME …] [--quick] [--record [--note TEXT]] [--strict] [--minutes N]`: run benchmarks, show figures.
 
 Without a name: every module that is not long, and the contract's table at the end. `contract` runs only what
 that table needs.
@@ -23,11 +23,13 @@ from bench.rows import Row, table
 RESULTS: Final = TOP / "bench" / "RESULTS.md"
 CONTRACT: Final = "contract"
 SOAK: Final = "soak"
+NOTE: Final = "> "
 LONG: Final = frozenset({"growth", SOAK})
 TITLE: Final = """# Results
 
 Written by `scripts/bench --record`. Each section is one run of one module of `bench/`, the one at the top is one run
-of all that the contract's numbers need; a ratio compares with something measured in the same run.
+of all that the contract's numbers need; a ratio compares with something measured in the same run. A line that begins
+with `>` is a note that somebody made on the run it names (`--record --note TEXT`); it stays when others are recorded.
 """
 
 
@@ -38,13 +40,23 @@ def available() -> list[str]:
     return sorted(name.removeprefix("bench.") for name, run in found if run is not None and run.__module__ == name)
 
 
-def record(path: Path, name: str, text: str) -> None:
-    """Replace the section of `name` in the results, or add it; the contract's comes first."""
+def record(path: Path, name: str, text: str, note: str = "") -> None:
+    """Replace the section of `name` in the results, or add it; the contract's comes first.
+
+    The notes of the section, lines that begin with `> `, stay, and `note` is added to them.
+    """
     sections = _sections(path)
-    sections[name] = text.strip()
+    notes = [line for line in sections.get(name, "").splitlines() if line.startswith(NOTE)]
+    notes += [NOTE + " ".join(note.split())] if note else []
+    sections[name] = "\n\n".join([text.strip(), *notes])
     order = sorted(sections, key=lambda key: (key != CONTRACT, key))
     parts = [TITLE.strip(), *(f"## {key}\n\n{sections[key]}" for key in order)]
     path.write_text("\n\n".join(parts) + "\n")
+
+
+def signed(note: str, machine: str) -> str:
+    """Return a note that says of which run it is: a later one keeps it. Empty without a note."""
+    return f"{', '.join(machine.split(', ')[-2:])}: {note}" if note else ""
 
 
 @dataclass(slots=True)
@@ -54,6 +66,7 @@ class Book:
     quick: bool
     minutes: float
     record: bool
+    note: str = ""
     machine: str = field(default_factory=describe)
     rows: dict[str, list[Row]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -70,14 +83,18 @@ class Book:
             return
         print(f"{name} ({time.monotonic() - began:.0f} s)\n\n{table(self.rows[name])}\n", flush=True)
         if self.record:
-            record(RESULTS, name, f"{self.machine}\n\n{table(self.rows[name])}")
+            self.keep(name, table(self.rows[name]))
 
     def contract(self) -> None:
         """Print the contract's table of what was run."""
         text = section(self.all(), self.rows.get(FLOORS, []), quick=self.quick, failed=self.failed)
         print(f"{CONTRACT}\n\n{text}\n", flush=True)
         if self.record:
-            record(RESULTS, CONTRACT, f"{self.machine}\n\n{text}")
+            self.keep(CONTRACT, text)
+
+    def keep(self, name: str, text: str) -> None:
+        """Record a section, with the notes that were made on it before and the one on this run."""
+        record(RESULTS, name, f"{self.machine}\n\n{text}", signed(self.note, self.machine))
 
     def all(self) -> list[Row]:
         """Return the rows of all modules."""
@@ -92,12 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {shown} (default: all but the long ones)")
     parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.relative_to(TOP)}")
+    parser.add_argument("--note", default="", metavar="TEXT", help="with --record: one more note in each section")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is not met")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long the soak runs (60)")
     arguments = parser.parse_args(argv)
     if unknown := sorted(set(arguments.names) - {CONTRACT, *known}):
         parser.error(f"no benchmark named {', '.join(unknown)}; there are: {shown}")
-    book = Book(arguments.quick, arguments.minutes, arguments.record)
+    if arguments.note and not arguments.record:
+        parser.error("--note is kept in what --record writes: give both")
+    book = Book(arguments.quick, arguments.minutes, arguments.record, arguments.note)
     for name in chosen(arguments.names, known):
         book.run(name)
     if not arguments.names or CONTRACT in arguments.names:

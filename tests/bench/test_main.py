@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import bench.__main__ as command
-from bench.__main__ import LONG, available, chosen, main, record
+from bench.__main__ import LONG, available, chosen, main, record, signed
 from bench.contract import MODULES
 from bench.rows import Row, answer
 
@@ -30,6 +30,28 @@ def test_recording_replaces_one_section_and_keeps_the_others(tmp_path: Path) -> 
     text = path.read_text()
     assert text.startswith("# Results\n")
     assert text.endswith("## mcp\n\n| other |\n\n## spool\n\nsecond\n\n| row |\n")
+
+
+def test_a_note_stays_when_its_section_is_recorded_again(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    record(path, "soak", "| 1 |\n\nby hand", "abc, today: CI ran\nbeside it")
+    record(path, "wake", "| other |")
+    record(path, "soak", "| 2 |", "def, later: quiet")
+    record(path, "soak", "| 3 |")
+    kept = "## soak\n\n| 3 |\n\n> abc, today: CI ran beside it\n\n> def, later: quiet\n\n## wake\n\n| other |\n"
+    assert path.read_text().endswith(kept)
+
+
+def test_a_note_says_of_which_run_it_is() -> None:
+    assert signed("quiet", "2 cores, tmux 3.3a, commit abc, 2026-11-20 18:41 UTC").startswith("commit abc, 2026-11-20")
+    assert signed("", "2 cores, commit abc, now") == ""
+
+
+def test_a_note_needs_something_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["wake", "--note", "quiet"])
+    assert end.value.code == 2
+    assert "--note is kept in what --record writes" in capsys.readouterr().err
 
 
 def test_the_contract_comes_first_in_the_results(tmp_path: Path) -> None:
