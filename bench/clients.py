@@ -17,10 +17,10 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 
+from bench.bare import start
 from bench.ground import median_ms, spread
 from bench.raw import Tail, open_pane, poll, wait_for
 from bench.rows import Row, answer, not_run
-from bench.wake import start
 from lifecycle.runtimes.base import SessionFacts
 from tests.clients.client import Client
 from tests.clients.harness import VARIABLE, clients_bin

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sqlite3
-import statistics
 import tempfile
 import threading
 import time
@@ -23,9 +22,11 @@ from typing import Final
 from bench.ground import ground
 from bench.ledger import Ledger, audit
 from bench.rows import Row
+from bench.soak_floors import Floors
+from bench.soak_latency import floor_rows, latencies
 from bench.soak_samples import Sample, append, keep, look, rows
-from bench.soak_traffic import RULES, WORKER, Book, Sent, run_way, ways
-from bench.terms import ZERO, number
+from bench.soak_traffic import RULES, WORKER, Book, run_way, ways
+from bench.terms import ZERO
 from tests.live.control import Control
 from tests.live.world import World
 
@@ -41,13 +42,11 @@ SELDOM_SECONDS: Final = 60.0
 """Longer than idle_seconds and a tick, so that a sleeper was reaped before its next message."""
 LOOK_SECONDS: Final = 5.0
 WARM_UP_SECONDS: Final = 120.0
-WINDOW_SECONDS: Final = 60.0
 DRAIN_SECONDS: Final = 120.0
 QUICK_MINUTES: Final = 1.0
 OWN_SESSION: Final = ("setsid",)
 """An interrupt at the keyboard is for this process: the servers and commands of the load do not get it."""
 CLOSED: Final = re.compile(r" ev=close identity=\S+ why=(\S+)")
-SHOWN_WAYS: Final = ("mcp", "http", "bridge", "command", "wake")
 
 
 def run(quick: bool, minutes: float = 60.0) -> list[Row]:
@@ -62,8 +61,9 @@ def run(quick: bool, minutes: float = 60.0) -> list[Row]:
             world.create(name, *(["--ephemeral"] if name == WORKER else []), rules=rules)
         world.serve()
         book, samples = Book(), list[Sample]()
+        floors = Floors(world, book.began)
         with interruptible() as stop:
-            _load(world, book, samples, stop, seconds, path)
+            _load(world, book, samples, floors, stop, seconds, path)
         waiting = drain(world)
         ledger, states = balance(world, [sent.message_id for sent in book.sent])
         closed = Counter(CLOSED.findall(world.log("lifecycle")))
@@ -71,7 +71,8 @@ def run(quick: bool, minutes: float = 60.0) -> list[Row]:
         *_books(book, ledger, states, waiting),
         Row("sessions closed", sum(closed.values()), "", note=", ".join(f"{n} {why}" for why, n in closed.items())),
         *rows(samples, warm_up),
-        *latencies(book.sent, warm_up),
+        *latencies(book.sent, floors.found, warm_up),
+        *floor_rows(floors.found, warm_up),
     ]
     append(path, "rows", [asdict(row) | {"bound": str(row.bound or "")} for row in found])
     return found
@@ -95,10 +96,19 @@ def interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _load(world: World, book: Book, samples: list[Sample], stop: threading.Event, seconds: float, path: Path) -> None:
-    """Send and look until the time is over or it is interrupted."""
+def _load(
+    world: World,
+    book: Book,
+    samples: list[Sample],
+    floors: Floors,
+    stop: threading.Event,
+    seconds: float,
+    path: Path,
+) -> None:
+    """Send, look and measure floors until the time is over or it is interrupted."""
     over = threading.Event()
     senders = [threading.Thread(target=run_way, args=(way, world, book, over)) for way in ways(SELDOM_SECONDS)]
+    senders.append(threading.Thread(target=_floors, args=(floors, book, over)))
     for sender in senders:
         sender.start()
     try:
@@ -112,6 +122,13 @@ def _load(world: World, book: Book, samples: list[Sample], stop: threading.Event
         over.set()
         for sender in senders:
             sender.join(DRAIN_SECONDS)
+
+
+def _floors(floors: Floors, book: Book, over: threading.Event) -> None:
+    try:
+        floors.run(over)
+    except Exception as error:  # the books tell it; the load goes on
+        book.fail("floors", error)
 
 
 def drain(world: World) -> int:
@@ -155,27 +172,3 @@ def _books(book: Book, ledger: Ledger, states: dict[str, int], waiting: int) -> 
         Row("dead letters", states.get("dead", 0), "", ZERO),
         Row("sends and looks that failed", sum(book.failures.values()), "", ZERO, note=failed),
     ]
-
-
-def latencies(sent: Sequence[Sent], warm_up: float) -> list[Row]:
-    """Return for each way the last window's median and 95th percentile beside the first's after the warm-up."""
-    found = []
-    for way in SHOWN_WAYS:
-        mine = [each for each in sent if each.way == way and each.status == "delivered" and each.at >= warm_up]
-        if not mine:
-            continue
-        first = [each.seconds for each in mine if each.at <= mine[0].at + WINDOW_SECONDS]
-        last = [each.seconds for each in mine if each.at >= mine[-1].at - WINDOW_SECONDS]
-        start, end = (statistics.median(window) * 1e3 for window in (first, last))
-        worst = max(each.seconds for each in mine) * 1e3
-        early, late = (number(percentile(window, 0.95) * 1e3) for window in (first, last))
-        note = f"p95 {early}, then {late} ms; slowest {number(worst)} ms of {len(mine)}"
-        name = f"{way}: send → receipt, median of the last window"
-        found.append(Row(name, end, "ms", None, end / start, f"{number(start)} ms in the first", note))
-    return found
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies; raises IndexError without values."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.rows import Row
-from bench.soak import latencies, percentile
+from bench.soak_floors import APPEND, PASTE, PYTHON, Floor, medians, under
+from bench.soak_latency import floor_rows, latencies, percentile
 from bench.soak_samples import Sample, rows
 from bench.soak_traffic import RULES, SELDOM, Sent, ways
 
@@ -47,18 +48,58 @@ def sent(at: float, seconds: float, status: str = "delivered") -> Sent:
     return Sent("mcp", at, seconds, status, f"m{at}")
 
 
-def test_latency_is_of_delivered_messages_after_the_warm_up() -> None:
-    early = [sent(at, 9.0) for at in range(50)]
-    first = [sent(100 + at, 0.010) for at in range(50)]
-    last = [sent(400 + at, 0.020) for at in range(50)]
-    (row,) = latencies([*early, *first, sent(450, 5.0, "queued"), *last], 100.0)
-    assert (row.name, row.value) == ("mcp: send → receipt, median of the last window", pytest.approx(20.0))
-    assert row.ratio == pytest.approx(2.0)
-    assert row.note == "p95 10, then 20 ms; slowest 20 ms of 100"
+def pastes(*windows: tuple[float, float]) -> list[Floor]:
+    return [Floor(PASTE, start + at, seconds) for start, seconds in windows for at in range(50)]
+
+
+EARLY = [sent(at, 9.0) for at in range(50)]
+FIRST = [sent(100 + at, 0.010) for at in range(50)]
+LAST = [sent(400 + at, 0.020) for at in range(50)]
+ALL = [*EARLY, *FIRST, sent(450, 5.0, "queued"), *LAST]
+
+
+def test_latency_is_of_delivered_messages_after_the_warm_up_beside_the_floor_of_its_window() -> None:
+    row, aged = latencies(ALL, pastes((0, 1.0), (100, 0.002), (400, 0.004)), 100.0)
+    assert row.name == "mcp: send → receipt, median of the last window"
+    assert row.value == pytest.approx(20.0)
+    assert row.ratio == pytest.approx(5.0)
+    assert row.of == "paste + Enter → transcript, same window"
+    assert row.note == ("first 10 ms = 5 × 2 ms, p95 10 ms; last 20 ms = 5 × 4 ms, p95 20 ms; slowest 20 ms of 100")
+    assert aged.value == pytest.approx(1.0)
+
+
+def test_a_server_that_ages_on_a_machine_that_does_not_is_told() -> None:
+    _, aged = latencies(ALL, pastes((100, 0.002), (400, 0.002)), 100.0)
+    assert aged.name == "mcp: the last window beside the first, each by its floor"
+    assert aged.value == pytest.approx(2.0)
+
+
+def test_windows_that_overlap_are_not_held_against_each_other() -> None:
+    assert len(latencies(FIRST, pastes((100, 0.002)), 100.0)) == 1
+
+
+def test_without_a_floor_no_ratio() -> None:
+    (row,) = latencies(ALL, [Floor(APPEND, 110.0, 0.001)], 100.0)
+    assert row.ratio is None
+    assert "no floor" in row.note
+
+
+def test_a_way_stands_on_all_of_its_floors() -> None:
+    window = medians([Floor(PASTE, 1, 0.3), Floor(PASTE, 2, 0.1), Floor(PASTE, 3, 0.2), Floor(PASTE, 9, 5.0)], 0, 5)
+    assert under("mcp", window) == pytest.approx(0.2)
+    assert under("command", window) is None
+    assert under("command", window | {PYTHON: 0.5}) == pytest.approx(0.7)
+
+
+def test_the_floors_of_the_last_window_stand_beside_the_first() -> None:
+    (row,) = floor_rows(pastes((0, 1.0), (100, 0.002), (400, 0.006)), 100.0)
+    assert row.value == pytest.approx(6.0)
+    assert row.ratio == pytest.approx(3.0)
 
 
 def test_no_message_no_row() -> None:
-    assert latencies([], 0.0) == []
+    assert latencies([], [], 0.0) == []
+    assert floor_rows([], 0.0) == []
 
 
 def test_percentiles() -> None:
