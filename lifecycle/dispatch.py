@@ -7,14 +7,15 @@ import anyio
 
 from lifecycle.board import Board, Watch
 from lifecycle.limits import Limits
-from lifecycle.requests import DeadLetter, SendRequest, SendResult
+from lifecycle.requests import DeadLetter, Refused, SendRequest, SendResult
 from lifecycle.resolve import RateLimit, Resolver
 from lifecycle.states import SendStatus
 from transport.clock import Clock, iso
 from transport.errors import InvalidInput
 from transport.identity import Identity
-from transport.message import Message, accept
-from transport.profile import Profile
+from transport.message import Draft, Message, accept
+from transport.profile import Profile, host
+from transport.spool.faults import SpoolError
 from transport.spool.records import Accepted
 from transport.spool.spool import Spool
 from transport.vocabulary import Hold, MessageState, WakePolicy
@@ -44,13 +45,17 @@ class Dispatcher:
     async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
         """Accept one message and wait for its receipt while progress is under way.
 
-        Raises a Refused, InvalidInput, or an error of the spool; then nothing was accepted.
+        Raises a Refused, InvalidInput, or an error of the spool; then nothing was accepted. What repeats a
+        message that was accepted is answered with that one, whatever would be refused by now.
         """
         wait = self._wait_seconds(request.wait_seconds)
-        profile, recipient = self.resolver.identity(request.personality, request.runtime)
-        self.resolver.refuse_self(sender, recipient)
-        self.resolver.refuse_unwakeable(recipient)
-        self.rate.take(sender)
+        try:
+            profile, recipient = self._recipient(sender, request)
+        except Refused:
+            repeated = await self._repeated(sender, request.draft)
+            if repeated is None:
+                raise
+            return await self._answer_first(repeated, request, wait, progress)
         message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
         with self.board.watch(message.id, recipient) as watch:
             # A sender that goes away in between must not leave a message that nobody was told of.
@@ -62,10 +67,37 @@ class Dispatcher:
             )
             if not accepted.duplicate:
                 return await self._answer(accepted, profile, watch, request, wait, progress)
+        return await self._answer_first(accepted, request, wait, progress)
+
+    def _recipient(self, sender: Identity, request: SendRequest) -> tuple[Profile, Identity]:
+        """Return who is meant; raises every Refused there is before anything is written."""
+        profile, recipient = self.resolver.identity(request.personality, request.runtime)
+        self.resolver.refuse_self(sender, recipient)
+        self.resolver.refuse_unwakeable(recipient)
+        self.rate.take(sender)
+        return profile, recipient
+
+    async def _repeated(self, sender: Identity, draft: Draft) -> Accepted | None:
+        """Return the accepted message that a refused call repeats by its key, None if there is none or none is known.
+
+        A queue capped at nothing takes nothing new.
+        """
+        if draft.idempotency_key is None:
+            return None
+        message = accept(draft, sender, sender, hops=0, now=self.clock.wall())
+        try:
+            return await self.spool.enqueue(message, cap=0, hop_limit=self.limits.hop_limit)
+        except SpoolError:
+            return None
+
+    async def _answer_first(
+        self, accepted: Accepted, request: SendRequest, wait: float, progress: Progress | None
+    ) -> SendResult:
+        """Answer a repetition with what became of the first message, wherever that went."""
         first = accepted.message
         with self.board.watch(first.id, first.recipient) as watch:
             await self._catch_up(watch)
-            profile = self.resolver.registry.get(first.recipient.personality) or profile
+            profile = self.resolver.registry.get(first.recipient.personality)
             return await self._answer(accepted, profile, watch, request, wait, progress)
 
     def _tell(self, sender: Identity, recipient: Identity) -> None:
@@ -76,7 +108,7 @@ class Dispatcher:
     async def _answer(
         self,
         accepted: Accepted,
-        profile: Profile,
+        profile: Profile | None,
         watch: Watch,
         request: SendRequest,
         wait: float,
@@ -101,7 +133,13 @@ class Dispatcher:
             watch.reason = record.reason
 
     async def _await_receipt(
-        self, watch: Watch, accepted: Accepted, profile: Profile, wait: float, explicit: bool, progress: Progress | None
+        self,
+        watch: Watch,
+        accepted: Accepted,
+        profile: Profile | None,
+        wait: float,
+        explicit: bool,
+        progress: Progress | None,
     ) -> None:
         told: str | None = None
         with anyio.move_on_after(wait):
@@ -115,13 +153,13 @@ class Dispatcher:
                     await progress(f"{watch.identity.personality}: {reason}")
                 await changed.wait()
 
-    def _reason(self, identity: Identity, accepted: Accepted, profile: Profile) -> Hold:
+    def _reason(self, identity: Identity, accepted: Accepted, profile: Profile | None) -> Hold:
         status = self.board.status(identity)
         if not self.is_supervised():
             return Hold.NO_SUPERVISOR
         if (flag := self.resolver.unwakeable(identity)) is not None:
             return flag
-        if profile.wake_policy is WakePolicy.EPHEMERAL:
+        if profile is not None and profile.wake_policy is WakePolicy.EPHEMERAL:
             return Hold.EPHEMERAL
         if status.hold is not None:
             return status.hold
@@ -129,7 +167,7 @@ class Dispatcher:
             return Hold.BUSY
         return Hold.HANDING_OVER if self.is_live(identity) else Hold.WAKING
 
-    def _result(self, accepted: Accepted, profile: Profile, watch: Watch) -> SendResult:
+    def _result(self, accepted: Accepted, profile: Profile | None, watch: Watch) -> SendResult:
         message: Message = accepted.message
         if watch.outcome is MessageState.DEAD:
             raise DeadLetter(f"{message.id} was given up: {watch.reason}; see: peerwake queue show {message.id}")
@@ -140,7 +178,7 @@ class Dispatcher:
             status=SendStatus.DELIVERED if delivered else SendStatus.QUEUED,
             personality=message.recipient.personality,
             runtime=message.recipient.runtime,
-            host=profile.host,
+            host=host() if profile is None else profile.host,
             woke=watch.woke,
             queue_depth=max(accepted.depth - 1, 0) if delivered else accepted.depth,
             reason=None if delivered else reason,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.flags import Flag, Flags
-from lifecycle.requests import NoSuchMessage, NotAllowed, SendResult
+from lifecycle.limits import Limits
+from lifecycle.requests import DeadLetter, NoSuchMessage, NotAllowed, Refused, SendRequest, SendResult
 from lifecycle.resolve import Resolver
 from lifecycle.session import Sessions, SessionUnreadable
 from lifecycle.states import PeerState, SendStatus
@@ -17,11 +18,12 @@ from mcp_server.cli.context import Context
 from mcp_server.tools.messages import send_request
 from transport.clock import SystemClock, iso
 from transport.identity import Identity
-from transport.message import accept
+from transport.message import Draft, accept
 from transport.paths import Root
-from transport.profile import Profile
+from transport.profile import Profile, host
 from transport.registry import Registry
-from transport.spool.records import Record, Which
+from transport.spool.faults import SpoolError
+from transport.spool.records import Accepted, Record, Which
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Hold, MessageState
 
@@ -46,6 +48,10 @@ class Offline:
         self.root.prepare()
         return SpoolStore(self.root.spool)
 
+    @cached_property
+    def limits(self) -> Limits:
+        return settings.load(self.root, self.context.environ).limits
+
     @property
     def has_spool(self) -> bool:
         return self.root.spool.exists()
@@ -64,28 +70,64 @@ class Offline:
         A repetition must come from the same sender, or its key would not be recognised: `greeted`.
         """
         request = send_request({name: value for name, value in args.items() if name != "from"}, None)
-        profile, recipient = self.resolver.identity(request.personality, request.runtime)
-        sender = LocalCallers(self.context, self.root, self.registry).sender(args.get("from"))
-        if greeted is not None and "from" not in args and str(sender) != greeted:
+        sender = self._sender(args.get("from"), greeted)
+        try:
+            recipient = self._recipient(sender, request)
+        except Refused:
+            repeated = self._repeated(sender, request.draft)
+            if repeated is None:
+                raise
+            return self._sent(repeated)
+        return self._sent(self._enqueue(request.draft, sender, recipient, self.limits.queue_cap))
+
+    def _sender(self, asked: str | None, greeted: str | None) -> Identity:
+        sender = LocalCallers(self.context, self.root, self.registry).sender(asked)
+        if greeted is not None and asked is None and str(sender) != greeted:
             raise NotAllowed(f"the server took this process for {greeted}, its files say {sender}")
+        return sender
+
+    def _recipient(self, sender: Identity, request: SendRequest) -> Identity:
+        """Return who is meant; raises every Refused there is before anything is written."""
+        _, recipient = self.resolver.identity(request.personality, request.runtime)
         self.resolver.refuse_self(sender, recipient)
         self._with_services(recipient).refuse_unwakeable(recipient)
-        limits = settings.load(self.root, self.context.environ).limits
-        message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
-        accepted = self.store.enqueue(message, cap=limits.queue_cap, hop_limit=limits.hop_limit)
-        first = self.store.message(accepted.message.id) if accepted.duplicate else None
+        return recipient
+
+    def _enqueue(self, draft: Draft, sender: Identity, recipient: Identity, cap: int) -> Accepted:
+        message = accept(draft, sender, recipient, hops=0, now=self.clock.wall())
+        return self.store.enqueue(message, cap=cap, hop_limit=self.limits.hop_limit)
+
+    def _repeated(self, sender: Identity, draft: Draft) -> Accepted | None:
+        """Return the accepted message that a refused call repeats by its key, None if there is none or none is known.
+
+        A queue capped at nothing takes nothing new.
+        """
+        if draft.idempotency_key is None or not self.has_spool:
+            return None
+        try:
+            return self._enqueue(draft, sender, sender, 0)
+        except SpoolError:
+            return None
+
+    def _sent(self, accepted: Accepted) -> dict[str, Any]:
+        """Return the result of an accepted message, or of the first one that it repeats; raises DeadLetter."""
+        message = accepted.message
+        first = self.store.message(message.id) if accepted.duplicate else None
+        if first is not None and first.state is MessageState.DEAD:
+            raise DeadLetter(f"{message.id} was given up: {first.reason}; see: peerwake queue show {message.id}")
         delivered = first is not None and first.state is MessageState.CONSUMED
+        profile = self.registry.get(message.recipient.personality)
         result = SendResult(
-            message_id=accepted.message.id,
+            message_id=message.id,
             status=SendStatus.DELIVERED if delivered else SendStatus.QUEUED,
-            personality=accepted.message.recipient.personality,
-            runtime=accepted.message.recipient.runtime,
-            host=profile.host,
+            personality=message.recipient.personality,
+            runtime=message.recipient.runtime,
+            host=host() if profile is None else profile.host,
             woke=False,
             queue_depth=accepted.depth,
             reason=None if delivered else Hold.NO_SUPERVISOR,
             at=iso(self.clock.wall()),
-            removed_controls=accepted.message.removed_controls,
+            removed_controls=message.removed_controls,
             duplicate=accepted.duplicate,
         )
         return asdict(result)

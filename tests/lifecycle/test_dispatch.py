@@ -1,6 +1,7 @@
 """Send: what is refused, what is accepted, what is waited for, and what the answer claims."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -8,7 +9,7 @@ import pytest
 
 from lifecycle.dispatch import Dispatcher
 from lifecycle.flags import Flag
-from lifecycle.requests import DeadLetter, PeerStopped, RateLimited, SelfSend, SendRequest, SendResult
+from lifecycle.requests import DeadLetter, PeerStopped, RateLimited, Refused, SelfSend, SendRequest, SendResult
 from lifecycle.resolve import RateLimit
 from lifecycle.states import SendStatus
 from tests.lifecycle.stage import ALICE, BOB, Scene, scene
@@ -93,9 +94,10 @@ async def test_a_full_queue_and_a_fast_sender_are_refused(desk: Desk) -> None:
     with pytest.raises(SpoolCapped):
         await desk.send(wait=0)
     with pytest.raises(RateLimited):
-        for _ in range(50):
-            await desk.send("carol", wait=0, key="same")
-    assert (await desk.send("carol", wait=0, sender=ALICE)).status is SendStatus.QUEUED
+        for number in range(50):
+            with suppress(SpoolCapped):
+                await desk.send("carol", wait=0, key=f"key {number}")
+    assert (await desk.send("worker", wait=0, sender=ALICE)).status is SendStatus.QUEUED
 
 
 @pytest.mark.parametrize("hold", [Hold.BUSY, Hold.DRAFT, Hold.ASKS, Hold.BLOCKED, Hold.BACKOFF])
@@ -186,6 +188,43 @@ async def test_a_repeated_key_is_the_first_message_and_its_outcome(desk: Desk) -
     done = await desk.send(key="k")
     assert (done.status, done.duplicate, done.message_id) == (SendStatus.DELIVERED, True, first.message_id)
     assert await desk.stage.spool.depth(ALICE) == 0
+
+
+@pytest.mark.parametrize("since", ["stopped", "failed", "removed", "rate"])
+async def test_what_was_accepted_is_not_refused_when_it_is_repeated(desk: Desk, since: str) -> None:
+    first = await desk.send(wait=0, key="k")
+    flags = desk.stage.deck.flags
+    match since:
+        case "stopped":
+            flags.set(ALICE, Flag.STOPPED)
+        case "failed":
+            flags.set(ALICE, Flag.FAILED, "3 deaths")
+        case "removed":
+            desk.stage.registry.remove("alice")
+        case _:
+            with suppress(RateLimited):
+                while True:
+                    desk.dispatcher.rate.take(BOB)
+    again = await desk.send(wait=0, key="k")
+    assert (again.message_id, again.status, again.duplicate) == (first.message_id, SendStatus.QUEUED, True)
+    for key in (None, "another"):
+        with pytest.raises(Refused):
+            await desk.send(wait=0, key=key)
+    if since != "rate":
+        with pytest.raises(Refused):
+            await desk.send(wait=0, key="k", sender=Identity("scripted", "carol"))
+    desk.stage.clock.epoch += 24 * 3600 + 1
+    with pytest.raises(Refused):
+        await desk.send(wait=0, key="k")
+    assert await desk.stage.spool.waiting() == {ALICE: 1}
+
+
+async def test_what_was_given_up_since_is_said_when_it_is_repeated(desk: Desk) -> None:
+    await desk.send(wait=0, key="k")
+    await desk.stage.spool.bury_all("alice", "alice was removed", desk.stage.clock.wall())
+    desk.stage.registry.remove("alice")
+    with pytest.raises(DeadLetter, match="alice was removed"):
+        await desk.send(key="k")
 
 
 async def test_a_repeated_key_to_somebody_else_waits_for_the_first_recipient(desk: Desk) -> None:

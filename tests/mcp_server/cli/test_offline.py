@@ -109,6 +109,21 @@ def test_a_peer_that_must_not_be_woken_gets_nothing(peerwake: Run, root: Root, b
     assert not root.spool.exists()
 
 
+def test_what_was_accepted_is_not_refused_when_it_is_repeated(peerwake: Run, root: Root, bob: Profile) -> None:
+    first = json.loads(peerwake("send", "bob", "hi", "--key", "k", "--json").stdout)
+    Flags(root).set(BOB, Flag.STOPPED)
+    again = peerwake("send", "bob", "hi", "--key", "k", "--json")
+    assert again.returncode == 3
+    shown = json.loads(again.stdout)
+    assert (shown["message_id"], shown["duplicate"]) == (first["message_id"], True)
+    assert peerwake("send", "bob", "hi", "--key", "another").returncode == 4
+    with SpoolStore(root.spool) as store:
+        assert store.waiting() == {BOB: 1}
+        store.bury_all("bob", "bob was removed", SystemClock().wall())
+    given_up = json.loads(peerwake("send", "bob", "hi", "--key", "k", "--json").stdout)
+    assert given_up["error"]["code"] == "dead-letter"
+
+
 def test_the_operator_may_send_as_anybody(peerwake: Run, root: Root, alice: Profile, bob: Profile) -> None:
     assert peerwake("send", "bob", "hi", "--from", "alice").returncode == 3
     assert senders(root, BOB) == ["claude-alice"]
