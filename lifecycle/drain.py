@@ -296,6 +296,9 @@ class Drain:
         try:
             session = await anyio.to_thread.run_sync(self._session_of, lease)
         except SessionUnreadable as error:
+            if self._is_old(lease):
+                await deck.settler.bury(lease, str(error))
+                return
             self.is_unsettled = True
             await self._pause_for(Hold.UNKNOWN, str(error))
             return

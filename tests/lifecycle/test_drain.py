@@ -352,6 +352,21 @@ async def test_a_transcript_that_cannot_be_read_keeps_the_lease_until_the_messag
     assert stage.actor.typed == []
 
 
+async def test_a_record_that_stays_unreadable_keeps_a_lease_no_longer_than_its_time_to_live(stage: Scene) -> None:
+    message = await stage.send()
+    await leased(stage, message, stage.session().fence, Stage.PASTING)
+    stage.deck.sessions.path(ALICE).write_text("{")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        await stage.clock.advance(90)
+        assert await stage.is_in(message, MessageState.LEASED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD), step=5, limit=30)
+        tasks.cancel_scope.cancel()
+    assert "peerwake stop alice" in str((await stage.record(message)).reason)
+    assert await stage.spool.depth(BOB) == 1
+
+
 @pytest.mark.parametrize("hold", [Hold.ASKS, Hold.UNKNOWN])
 async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene, hold: Hold) -> None:
     held = HandOver(None, hold, True, "something else came up", "Proceed?")
