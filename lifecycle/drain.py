@@ -1,5 +1,6 @@
 """The drain of one identity: see that there is a session, hand over its messages one by one, settle each."""
 
+import errno
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -26,6 +27,8 @@ LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
 CONSUMPTION_POLL_SECONDS: Final = 0.2
 BUSY_LOOK_SECONDS: Final = 1.0
 UNKNOWN_SECONDS: Final = 1.0
+# Of the whole machine, not of one message: the others would fare no better.
+PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
 
 
 @dataclass(slots=True)
@@ -159,8 +162,8 @@ class Drain:
         progress = Progress(deck, lease)
         tries = 0
         try:
-            text = await deck.text(session, message)
-            while True:
+            text = await self._text(session, lease)
+            while text is not None:
                 outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
                 if outcome.receipt is not None or not outcome.typed:
                     await self._outcome(session, lease, outcome)
@@ -176,6 +179,19 @@ class Drain:
             await self._untypeable(session, lease, error)
         except (TmuxUnknown, TmuxRefused, LockHeld, OSError) as error:
             await self._unsettled(lease, progress.stage, str(error))
+
+    async def _text(self, session: Session, lease: Lease) -> str | None:
+        """Return the text to type; None after an attempt that failed, when its body cannot be put into its file.
+
+        Raises OSError for what passes, and for what may have been typed already.
+        """
+        try:
+            return await self.deck.text(session, lease.message)
+        except OSError as error:
+            if error.errno in PASSING or lease.stage is not Stage.HELD:
+                raise
+            await self.deck.settler.failed(lease, f"its body cannot be put into a file for its reader: {error}")
+            return None
 
     async def _outcome(self, session: Session, lease: Lease, outcome: HandOver) -> None:
         match outcome.receipt:

@@ -1,11 +1,14 @@
 """The drain of a warm identity: every way a hand-over can go, and what stands in the spool afterwards."""
 
 from collections.abc import AsyncIterator
+from dataclasses import fields
+from pathlib import Path
 
 import anyio
 import anyio.from_thread
 import pytest
 
+from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.flags import Flag
 from lifecycle.session import Session
@@ -181,6 +184,36 @@ async def test_an_error_before_anything_was_typed_puts_the_message_back(stage: S
         await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
         tasks.cancel_scope.cancel()
     assert stage.actor.stages == [Stage.HELD, Stage.HELD]
+
+
+async def test_a_body_that_cannot_be_written_for_its_reader_does_not_block_the_queue(stage: Scene) -> None:
+    session = stage.session()
+    inbox = Path(session.cwd) / ".peerwake" / "inbox"
+    inbox.parent.mkdir(parents=True, exist_ok=True)
+    inbox.write_text("a file of somebody's")
+    long, short = await stage.send("x" * 20_000), await stage.send("short")
+    await drained(stage, short)
+    record = await stage.record(long)
+    assert (record.state, len(stage.actor.typed)) == (MessageState.DEAD, 1)
+    assert "cannot be put into a file" in str(record.reason)
+    assert await stage.spool.depth(BOB) == 1
+
+
+async def test_a_disk_that_is_full_costs_a_body_no_attempt(stage: Scene) -> None:
+    message = await stage.send()
+
+    class Full(Deck):
+        async def text(self, session: Session, message: Message) -> str:
+            raise OSError(28, "No space left on device")
+
+    stage.deck = Full(**{each.name: getattr(stage.deck, each.name) for each in fields(stage.deck)})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
+        await stage.clock.advance(20)
+        assert await stage.is_in(message, MessageState.QUEUED)
+        tasks.cancel_scope.cancel()
+    assert (await stage.record(message)).attempts == 0
 
 
 async def test_silence_for_hours_does_not_pile_up_calls(root: Root) -> None:
