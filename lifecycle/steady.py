@@ -24,12 +24,15 @@ class SteadyWall:
         return self.clock.wall() - self.clock.monotonic()
 
     def look(self) -> None:
-        """Notice a jump forward since the last look; several are added up until the first is past."""
+        """Notice a jump since the last look: those forward are added up, and one back takes from them."""
         offset = self._now_offset()
         forward, self._offset = offset - self._offset, offset
         if forward > JUMP_SECONDS:
             self.jumped_at = self.clock.wall()
             self.jumped_by += forward
+        elif forward < -JUMP_SECONDS:
+            self.jumped_at = min(self.jumped_at, self.clock.wall())
+            self.jumped_by = max(0.0, self.jumped_by + forward)
 
     def is_older(self, at: float, age: float) -> bool:
         """Tell whether what began at wall time `at` lasts longer than `age` seconds, jumps forward until now aside."""

@@ -47,6 +47,22 @@ def test_a_jump_back_makes_nothing_older() -> None:
     assert steady.now(DAY) == clock.wall()
 
 
+def test_a_jump_forward_that_is_put_right_is_over() -> None:
+    clock = FakeClock()
+    steady = SteadyWall(clock)
+    before = clock.wall()
+    for jump in (365 * DAY, -365 * DAY):
+        clock.now += 60
+        clock.epoch += jump
+        steady.look()
+    after = clock.wall()
+    clock.now += DAY - 60
+    assert steady.is_older(before, DAY)
+    assert not steady.is_older(after, DAY)
+    clock.now += 61
+    assert steady.is_older(after, DAY)
+
+
 def test_what_is_older_is_so_by_its_own_age_and_by_no_jump() -> None:
     clock = FakeClock()
     steady = SteadyWall(clock)
@@ -59,7 +75,7 @@ def test_what_is_older_is_so_by_its_own_age_and_by_no_jump() -> None:
 
 @given(st.lists(st.tuples(st.floats(1, 600), st.floats(-40 * DAY, 40 * DAY)), max_size=12), st.floats(60, 3 * DAY))
 def test_nothing_is_older_than_it_has_been_there(steps: list[tuple[float, float]], age: float) -> None:
-    """Whenever something was written down, it is not older than `age` before `age` has passed."""
+    """What was written down is not older than `age` before `age` has passed, and what came after all jumps is then."""
     clock = FakeClock()
     steady = SteadyWall(clock)
     written: list[tuple[float, float]] = []
@@ -71,3 +87,6 @@ def test_nothing_is_older_than_it_has_been_there(steps: list[tuple[float, float]
         for wall, monotonic in written:
             if wall < steady.now(age) - age - 1:
                 assert clock.monotonic() - monotonic >= age - 11 * len(steps)
+    last, slack = clock.wall(), 11 * len(steps)
+    clock.now += age + slack + 1
+    assert steady.is_older(last, age)
