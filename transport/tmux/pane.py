@@ -15,6 +15,7 @@ from transport.tmux.control import DEADLINE, ControlClient, TmuxGone, TmuxUnknow
 from transport.tmux.parser import Block
 
 STALE_SECONDS: Final = 1
+HELD_WORDS: Final = 5
 
 
 class PaneInMode(PeerwakeError):
@@ -151,7 +152,10 @@ class Pane:
         held = [line for block in answer for line in block.lines if line.startswith(commands.HELD)]
         if not held:
             return
-        _, dead, in_mode, cursor, people = held[0].split()
+        words = held[0].split()
+        if len(words) < HELD_WORDS:
+            raise TmuxGone(f"there is no pane {self.pane_id} any more")
+        _, dead, in_mode, cursor, people = words
         if dead != "0":
             raise TmuxGone(f"the process in pane {self.pane_id} has ended")
         if in_mode != "0":

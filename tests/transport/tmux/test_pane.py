@@ -9,7 +9,7 @@ import pytest
 from tests.terminal import CLOCK, RULES, Person, Terminal, terminal, until
 from transport.screen import read_screen
 from transport.tmux.control import TmuxGone, TmuxUnknown
-from transport.tmux.pane import PaneInMode
+from transport.tmux.pane import PaneInMode, stance_of
 from transport.vocabulary import ScreenState
 
 pytestmark = pytest.mark.live
@@ -35,6 +35,19 @@ async def test_an_unknown_pane_is_gone() -> None:
         with pytest.raises(TmuxGone):
             await pane.press("x")
         await pane.aclose()
+
+
+async def test_a_pane_that_was_killed_beside_another_is_gone() -> None:
+    async with terminal() as term:
+        term.tmux("new-window", "-d", "-t", "demo-alice", "sleep 60")
+        screen = await term.pane.capture()
+        stance = stance_of(screen, screen.people)
+        term.tmux("kill-pane", "-t", term.started.pane_id)
+        with pytest.raises(TmuxGone):
+            await term.pane.paste("x", stance=stance)
+        with pytest.raises(TmuxGone):
+            await term.pane.press("x", stance=stance)
+        assert term.tmux("list-buffers") == ""
 
 
 async def test_the_agents_pane_is_found_by_its_id_when_there_are_others() -> None:
