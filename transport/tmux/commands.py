@@ -23,12 +23,13 @@ LIST_PANES: Final = (
     "list-panes",
     "-a",
     "-F",
-    "#{session_name} #{pane_id} #{pane_pid} #{pane_dead} #{pane_current_command}",
+    "#{pane_id} #{pane_pid} #{pane_dead} #{session_name}:#{pane_current_command}",
 )
+"""The name of a session may have blanks, but never a colon."""
 LIST_CLIENTS: Final = (
     "list-clients",
     "-F",
-    "#{client_session} #{client_pid} #{client_control_mode} #{client_readonly} #{client_activity}",
+    "#{client_pid} #{client_control_mode} #{client_readonly} #{client_activity} #{client_session}",
 )
 
 ESCAPED: Final = str.maketrans(

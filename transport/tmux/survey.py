@@ -13,7 +13,7 @@ from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.program import find_tmux
 from transport.tmux.server import answers
 
-Rows = tuple[tuple[str, ...], ...]
+Rows = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class Surveyor:
             raise TmuxGone(f"no tmux server on {socket}")
         panes, clients = await self._in_thread(socket, deadline)
         return Survey(
-            tuple(PaneRow(row[0], row[1], int(row[2]), row[3] == "1", " ".join(row[4:])) for row in panes),
-            tuple(ClientRow(row[0], int(row[1]), row[2] == "1", row[3] == "1", float(row[4])) for row in clients),
+            tuple(_pane(line) for line in panes),
+            tuple(_client(line) for line in clients),
         )
 
     async def _in_thread(self, socket: Path, deadline: float) -> tuple[Rows, Rows]:
@@ -112,4 +112,15 @@ def _ask(socket: Path, words: tuple[str, ...]) -> Rows:
         if "no current target" in text:
             return ()
         raise TmuxUnknown(f"tmux on {socket}: {text or 'no reason given'}")
-    return tuple(tuple(line.split(" ")) for line in done.stdout)
+    return tuple(done.stdout)
+
+
+def _pane(line: str) -> PaneRow:
+    pane_id, pid, dead, names = line.split(" ", 3)
+    session, _, command = names.partition(":")
+    return PaneRow(session, pane_id, int(pid), dead == "1", command)
+
+
+def _client(line: str) -> ClientRow:
+    pid, control, read_only, activity, session = line.split(" ", 4)
+    return ClientRow(session, int(pid), control == "1", read_only == "1", float(activity))

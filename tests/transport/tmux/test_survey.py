@@ -23,6 +23,17 @@ async def test_panes_and_clients() -> None:
         assert client.control and found.people == ()
 
 
+async def test_names_with_blanks() -> None:
+    async with terminal() as term:
+        term.tmux("new-session", "-d", "-s", "my own work", "sleep 60")
+        found = await Surveyor().survey(term.spec.socket)
+        assert sorted(pane.session for pane in found.panes) == ["demo-alice", "my own work"]
+        assert all(pane.command and " " not in pane.command for pane in found.panes)
+        term.tmux("rename-session", "-t", "demo-alice", "not demo")
+        found = await Surveyor().survey(term.spec.socket)
+        assert [client.session for client in found.clients] == ["not demo"]
+
+
 async def test_nobody_there_is_gone() -> None:
     with directory() as path, pytest.raises(TmuxGone):
         await Surveyor().survey(path / "nothing.sock")
