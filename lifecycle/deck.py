@@ -40,13 +40,12 @@ class Deck:
     deaths: Deaths
 
     async def text(self, session: Session, message: Message) -> str:
-        """Return the envelope of a message; a long body is put into a file first. Raises OSError."""
-        runtime = self.waker.table.get(session.identity.runtime)
-        inbox = Path(session.cwd) / ".peerwake" / "inbox"
-        limit = runtime.inline_bytes or self.limits.inline_bytes
-        is_long = len(message.body.encode()) > limit
-        body_file = await anyio.to_thread.run_sync(place_body, message, inbox, limit) if is_long else None
-        return render(message, intelligence=self._intelligence(message.sender), body_file=body_file)
+        """Return the envelope of a message; a body that cannot be typed is put into a file first. Raises OSError."""
+        form = self.waker.table.get(session.identity.runtime).form(self.limits.inline_bytes)
+        inbox, body_file = Path(session.cwd) / ".peerwake" / "inbox", None
+        if not form.takes(message.body):
+            body_file = await anyio.to_thread.run_sync(place_body, message, inbox, form)
+        return render(message, intelligence=self._intelligence(message.sender), body_file=body_file, form=form)
 
     def _intelligence(self, sender: Identity) -> Intelligence:
         profile = self.resolver.registry.get(sender.personality)

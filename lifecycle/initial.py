@@ -65,10 +65,10 @@ class InitialPrompt:
         return replace(message, id=f"m_{token:0>{ID_DIGITS}}")
 
     def _envelope(self, session: Session, message: Message) -> str:
-        """Return the text as it is typed; a long one is put into a file first. Blocks, raises OSError."""
-        limit = self.terminals.inline_bytes(session)
-        body_file = place_body(message, Path(session.cwd) / ".peerwake" / "inbox", limit)
-        return render(message, intelligence=Intelligence.ABSENT, body_file=body_file)
+        """Return the text as it is typed; one that cannot be is put into a file first. Blocks, raises OSError."""
+        form = self.terminals.form(session)
+        body_file = place_body(message, Path(session.cwd) / ".peerwake" / "inbox", form)
+        return render(message, intelligence=Intelligence.ABSENT, body_file=body_file, form=form)
 
     async def _await_consumed(self, session: Session, message: Message) -> None:
         until = self.clock.monotonic() + self.limits.ready_seconds

@@ -19,6 +19,7 @@ from lifecycle.session import Session, Sessions
 from lifecycle.states import End
 from transport.clock import Clock
 from transport.delivery import HandOver, Pace, Target, deliver, gate
+from transport.envelope import Form
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
@@ -104,9 +105,9 @@ class Terminals:
         pace = Pace(receipt_seconds=seconds)
         return await deliver(target, text, message_id, stage=stage, on_stage=on_stage, clock=self.clock, pace=pace)
 
-    def inline_bytes(self, session: Session) -> int:
-        """Return how long a body may be that is typed into a session; a longer one goes into a file."""
-        return self.table.get(session.identity.runtime).inline_bytes or self.limits.inline_bytes
+    def form(self, session: Session) -> Form:
+        """Return what body may be typed into a session; any other goes into a file."""
+        return self.table.get(session.identity.runtime).form(self.limits.inline_bytes)
 
     async def opened(self, session: Session) -> tuple[Runtime, Target]:
         """Return a session's runtime and its terminal, for who presses other keys than those of a message."""

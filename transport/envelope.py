@@ -6,8 +6,9 @@
     body, verbatim
     </peer-message-NONCE>
 
-`topic`, `reply-to` and `attachments` stand only where the message has them. A long body lies in a file:
-the tag then has `body-file` and `body-bytes`, and between the tags stand one line that says so and the first lines.
+`topic`, `reply-to` and `attachments` stand only where the message has them. A long body, or one with a line that
+the recipient's composer would rewrite, lies in a file: the tag then has `body-file` and `body-bytes`, and between
+the tags stand one line that says so and the first lines.
 """
 
 import errno
@@ -26,6 +27,7 @@ INLINE_BYTES: Final = 8 * 1024
 PREVIEW_LINES: Final = 10
 PREVIEW_CHARS: Final = 1000
 ATTACHMENT: Final = "attachment: "
+QUOTED: Final = "| "
 
 _ENTITIES: Final = {"&": "amp", '"': "quot", "<": "lt", ">": "gt"}
 _CHARACTERS: Final = {name: char for char, name in _ENTITIES.items()}
@@ -63,12 +65,36 @@ class Envelope:
         return Path(name) if name else None
 
 
-def render(message: Message, *, intelligence: str, body_file: Path | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What body can be typed into a client: not too long, and without a line that matches `rewritten`."""
+
+    inline_bytes: int = INLINE_BYTES
+    rewritten: str | None = None
+
+    def takes(self, body: str) -> bool:
+        """Tell whether a body can stand in its envelope."""
+        return len(body.encode()) <= self.inline_bytes and not any(map(self.rewrites, _lines(body)))
+
+    def rewrites(self, line: str) -> bool:
+        """Tell whether the client's composer would make something else of a line."""
+        return self.rewritten is not None and re.search(self.rewritten, line) is not None
+
+
+PLAIN: Final = Form()
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that a terminal is given."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def render(message: Message, *, intelligence: str, body_file: Path | None = None, form: Form = PLAIN) -> str:
     """Return the envelope of a message; its first and last lines are the bare tags.
 
     With `body_file` (see `place_body`) it names that file, its size and its first lines instead of the body.
     """
-    content = message.body if body_file is None else _excerpt(message.body, body_file)
+    content = message.body if body_file is None else _excerpt(message.body, body_file, form)
     lines = [opening(message, intelligence=intelligence, body_file=body_file)]
     lines += [ATTACHMENT + path for path in message.attachments]
     return "\n".join([*lines, content, closing(message)])
@@ -98,20 +124,19 @@ def closing(message: Message) -> str:
     return f"</peer-message-{message.nonce}>"
 
 
-def place_body(message: Message, directory: Path, inline_bytes: int = INLINE_BYTES) -> Path | None:
-    """Write a body longer than `inline_bytes` to `directory` (0700) and return the file, None for a short one.
+def place_body(message: Message, directory: Path, form: Form = PLAIN) -> Path | None:
+    """Write a body that a client does not take to `directory` (0700) and return the file, None for one that it takes.
 
     Writing again gives the same file. Raises OSError, also where a link leads to another place.
     """
-    data = message.body.encode()
-    if len(data) <= inline_bytes:
+    if form.takes(message.body):
         return None
     linked = next((each for each in (directory.parent, directory) if each.is_symlink()), None)
     if linked is not None:
         raise OSError(errno.ELOOP, "a symbolic link; put the directory itself there", str(linked))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{message.id}.txt"
-    write_atomic(path, data)
+    write_atomic(path, message.body.encode())
     return path
 
 
@@ -141,11 +166,16 @@ def parse(text: str) -> Envelope:
     return Envelope(match["nonce"], attributes, paths, body)
 
 
-def _excerpt(body: str, body_file: Path) -> str:
-    first = "\n".join(body.lstrip("\n")[:PREVIEW_CHARS].split("\n")[:PREVIEW_LINES]).rstrip()
+def _excerpt(body: str, body_file: Path, form: Form) -> str:
+    """Return where a body is and how it begins; a line that the composer would rewrite is quoted."""
+    size = len(body.encode())
+    why = "too long to stand here" if size > form.inline_bytes else "with a line that this terminal would change"
+    first = body.lstrip("\n")[:PREVIEW_CHARS].rstrip()
+    lines = [QUOTED + line if form.rewrites(line) else line for line in _lines(first)[:PREVIEW_LINES]]
+    shown = "\n".join(lines).rstrip()
     return (
-        f"[{len(body.encode()):,} bytes, too long to stand here. Read the whole message in the file"
-        f" {body_file} before you act on it. It begins:]\n{first}\n[…]"
+        f"[{size:,} bytes, {why}. Read the whole message in the file"
+        f" {body_file} before you act on it. It begins:]\n{shown}\n[…]"
     )
 
 

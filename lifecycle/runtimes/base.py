@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lifecycle.runtimes.dialog import Dialog
 from lifecycle.states import Mode, RuntimeKind
+from transport.envelope import Form
 from transport.errors import InvalidInput, PeerwakeError
 from transport.identity import check_runtime
 from transport.screen import Regex, ScreenRules
@@ -159,6 +160,8 @@ class Runtime(BaseModel):
     `attempts`, `receipt_seconds` and `inline_bytes` override the limits of the host for this runtime.
     `prompt_argv` pass the composed prompt, on a resume `prompt_resume_argv` where the client's `--help`
     names `prompt_resume_needs`, and `prompt_held_argv` where the conversation has that prompt already.
+    `rewritten_line` is searched in each line of a body: one that the client's composer would make something else
+    of when it is pasted, so that it goes into a file with the whole body.
     `verified` are the versions of the client that its screens and its transcripts were tried with.
     `has_composer` False: each line goes to the program as it is typed, so nothing can be verified
     before it is submitted.
@@ -199,6 +202,7 @@ class Runtime(BaseModel):
     attempts: int | None = Field(default=None, ge=1, le=20)
     receipt_seconds: float | None = Field(default=None, gt=0, le=3600)
     inline_bytes: int | None = Field(default=None, ge=256, le=65_536)
+    rewritten_line: Regex | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -214,6 +218,10 @@ class Runtime(BaseModel):
                 raise ValueError(f"env: {name!r} is not a variable that can be set; use letters, digits and '_'")
             _placeholders((value,), ALWAYS, f"env.{name}")
         return self
+
+    def form(self, inline_bytes: int) -> Form:
+        """Return what body can be typed into this client, where the host's limit is `inline_bytes`."""
+        return Form(self.inline_bytes or inline_bytes, self.rewritten_line)
 
     def command(self, spec: LaunchSpec) -> tuple[str, ...]:
         """Return the words to execute, never to be given to a shell; raises CannotResume."""

@@ -21,6 +21,10 @@ from transport.vocabulary import Receipt, ScreenState
 
 TAG: Final = b"<peer-message-"
 PASTED: Final = re.compile(r'\s*<pasted_content id="[^"<>\n]{1,40}">\n')
+PICTURES: Final = "|".join(r"\\*".join(suffix) for suffix in ("png", "jpg", "jpeg", "gif", "webp"))
+ROOTED: Final = r"(?:\\*/|[A-Za-z]:\\|\\\\)"
+PICTURE: Final = rf"""(?i)^[\s\ufeff"']*{ROOTED}.*\.\\*(?:{PICTURES})[\s\ufeff"']*(?:$| ["']?{ROOTED})"""
+"""A line whose words are paths, one of them of a picture: where that exists, a paste attaches it instead (2.1.328)."""
 STATUS: Final = {"idle": ScreenState.READY, "busy": ScreenState.BUSY, "waiting": ScreenState.ASKS}
 STATUS_BYTES: Final = 64 * 1024
 
@@ -231,6 +235,7 @@ CLAUDE: Final = Runtime(
         ),
     ),
     mcp_files=(".mcp.json",),
+    rewritten_line=PICTURE,
     screen=SCREEN,
     takes_input_while_busy=True,
     interrupt_keys=("Escape",),

@@ -21,6 +21,7 @@ from lifecycle.settle import Settler
 from lifecycle.states import End, Mode
 from tests.clock import FakeClock
 from transport.delivery import HandOver
+from transport.envelope import PLAIN, Form
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import Draft, Message, accept
@@ -49,12 +50,14 @@ class Actor:
     plays: list[HandOver | Exception] = field(default_factory=list)
     holds: list[Hold | Exception | None] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     evidence: dict[str, Receipt] = field(default_factory=dict)
     state: ScreenState = ScreenState.READY
     lines: tuple[str, ...] = ("",)
     closed: list[Session] = field(default_factory=list)
     unreadable: bool = False
+    inline: Form = PLAIN
     on_deliver: Callable[[str], Awaitable[None]] | None = None
 
     async def gate(self, session: Session) -> tuple[Hold | None, str | None]:
@@ -72,6 +75,7 @@ class Actor:
             raise play
         await on_stage(Stage.PASTING)
         self.typed.append(message_id)
+        self.texts.append(text)
         if self.on_deliver is not None:
             await self.on_deliver(message_id)
         if isinstance(play, Exception):
@@ -85,8 +89,8 @@ class Actor:
             raise PermissionError(13, "Permission denied")
         return self.evidence.get(message_id)
 
-    def inline_bytes(self, session: Session) -> int:
-        return 8192
+    def form(self, session: Session) -> Form:
+        return self.inline
 
     async def is_idle(self, session: Session) -> bool:
         return self.state is ScreenState.READY

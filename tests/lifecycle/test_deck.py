@@ -40,6 +40,15 @@ async def test_a_long_body_goes_to_a_file_that_only_we_can_read(stage: Scene) ->
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+async def test_a_body_that_a_composer_would_rewrite_goes_to_a_file(stage: Scene) -> None:
+    peer = stage.peer("clara", runtimes=("claude",), default_runtime="claude")
+    recipient = Identity("claude", peer.personality)
+    for body, is_filed in (("look:\n  '/tmp/a.png'", True), ("see /tmp/a.png", False)):
+        text = await stage.deck.text(stage.session(recipient), await stage.send(body, to=recipient))
+        assert (parse(text).body_file is not None) is is_filed
+        assert ("\n|   '/tmp/a.png'\n" in text) is is_filed
+
+
 async def test_a_directory_that_is_gone_is_an_error_of_the_system(stage: Scene) -> None:
     message = await stage.send("line\n" * 4000)
     with pytest.raises(OSError, match="null"):

@@ -9,6 +9,7 @@ from lifecycle.session import Session
 from lifecycle.states import Mode, SendStatus
 from tests.lifecycle.stage import ALICE, INJECTED, TAKEN, UNTAKEN, Scene, scene
 from tests.lifecycle.workshop import workshop
+from transport.envelope import Form, parse
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import MESSAGE_ID
@@ -44,6 +45,16 @@ async def test_each_session_gets_its_own(stage: Scene) -> None:
     for _ in range(2):
         await initial(stage).hand_over(stage.session(CAROL))
     assert len(set(stage.actor.typed)) == 2
+
+
+async def test_a_line_that_the_composer_would_rewrite_is_put_into_a_file(stage: Scene) -> None:
+    stage.actor.inline = Form(rewritten="^You review")
+    session = stage.session(CAROL)
+    await initial(stage).hand_over(session)
+    (text,) = stage.actor.texts
+    path = parse(text).body_file
+    assert path is not None and path.read_text() == "You review."
+    assert "\n| You review.\n" in text
 
 
 @pytest.mark.parametrize("case", ["none", "resumed", "removed"])

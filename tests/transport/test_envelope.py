@@ -12,6 +12,7 @@ from transport.envelope import (
     PREVIEW_CHARS,
     PREVIEW_LINES,
     EnvelopeMalformed,
+    Form,
     closing,
     opening,
     opening_id,
@@ -147,7 +148,29 @@ def test_a_short_body_needs_no_file(tmp_path: Path) -> None:
     assert place_body(message("x" * INLINE_BYTES), tmp_path) is None
     assert place_body(message("é" * (INLINE_BYTES // 2)), tmp_path) is None
     assert place_body(message("x" * (INLINE_BYTES + 1)), tmp_path) is not None
-    assert place_body(message("xx"), tmp_path, inline_bytes=1) is not None
+    assert place_body(message("xx"), tmp_path, form=Form(inline_bytes=1)) is not None
+
+
+SHOUTED = Form(rewritten="^[A-Z ]+$")
+
+
+def test_a_body_with_a_line_that_the_composer_rewrites_lies_in_a_file(tmp_path: Path) -> None:
+    for body in ("a\nSHOUTED\nb", "SHOUTED", "a\rSHOUTED\r\n"):
+        m = message(body)
+        assert place_body(m, tmp_path, SHOUTED) == tmp_path / f"{m.id}.txt"
+    for body in ("a SHOUTED\nb", "a", "SHOUTED?"):
+        assert place_body(message(body), tmp_path, SHOUTED) is None
+    assert place_body(message("SHOUTED"), tmp_path) is None
+
+
+def test_lines_that_the_composer_rewrites_are_quoted_where_the_envelope_shows_them() -> None:
+    file = Path("/files/m.txt")
+    for body in ("a\nSHOUTED\nb\nCRIED", "a\nSHOUTED\n" + "x\n" * INLINE_BYTES, "SHOUTED" * 200 + "end"):
+        text = render(message(body), intelligence="artificial", body_file=file, form=SHOUTED)
+        assert not any(map(SHOUTED.rewrites, text.split("\n"))), text
+        assert "| SHOUTED" in text
+        assert ("too long" in text) is (len(body) > INLINE_BYTES)
+    assert "| " not in render(message("SHOUTED"), intelligence="artificial", body_file=file)
 
 
 @given(BODY)

@@ -231,3 +231,37 @@ def test_another_mcp_server_is_not_approved() -> None:
 
 def test_the_reader_says_that_it_has_a_status() -> None:
     assert READER.has_status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "/tmp/a.png",
+        "/tmp/a b.JPEG",
+        "  /a.gif\t",
+        "\u00a0\ufeff/a.webp",
+        "'/tmp/a.jpg'",
+        '  "/tmp/a.png" ',
+        "\\/tmp/a.png",
+        "/tmp/a.p\\ng",
+        "/tmp/a\\.png",
+        "C:\\a.png",
+        "/a/b /c/d.png",
+        "/c/d.png '/a/b'",
+        "/c/d.png  /a/b",
+        "first\n/tmp/a.png\nlast",
+    ],
+)
+def test_a_line_of_paths_with_a_picture_is_rewritten_by_the_composer(body: str) -> None:
+    assert not CLAUDE.form(8192).takes(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("see /tmp/a.png", "- /tmp/a.png", "attachment: /tmp/a.png", "| /tmp/a.png", "a.png", "/tmp/a.png.txt"),
+        *("/tmp/apng", "/tmp/a.png is it", "~/a.png", "file:///tmp/a.png", "/quit", "/tmp/a.svg", "(/tmp/a.png)"),
+    ],
+)
+def test_any_other_line_stands_as_it_is(body: str) -> None:
+    assert CLAUDE.form(8192).takes(body)
