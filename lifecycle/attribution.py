@@ -9,7 +9,7 @@ from typing import Final
 
 from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions, SessionUnreadable
-from transport.brand import brand, brand_of
+from transport.brand import brand, hard_limit, is_marked
 from transport.errors import PeerwakeError
 from transport.identity import Identity, parse_identity
 from transport.paths import Root
@@ -19,7 +19,7 @@ from transport.registry import Registry
 from transport.tmux.listener import listener
 
 LEFT_OVER: Final = (
-    "this process was started in a session that is not there any more, so it is no operator;"
+    "this process was started in a session that is not there any more, or in one of another root, so it is no operator;"
     " ask from a terminal outside of every session"
 )
 TRIES: Final = 5
@@ -60,7 +60,8 @@ def listening(root: Root, besides: Collection[Identity] = ()) -> list[tuple[Iden
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Attributes processes and directories to peers; `others` is asked about who is not among the known.
+    """Attributes processes and directories to peers; `others` is asked about who is not among the known,
+    `usual` is the `hard_limit` of processes outside of every session.
 
     tmux servers are child subreapers on Linux, so whatever a session starts stays below its server
     however it detaches; elsewhere a daemon that leaves its parent escapes (docs/security.md).
@@ -69,6 +70,7 @@ class Attribution:
     known: Known
     registry: Registry
     others: Known = list
+    usual: int | None = None
 
     def of_process(self, pid: int) -> Identity | None:
         """Return the session that `pid` descends from, None outside every session.
@@ -86,7 +88,7 @@ class Attribution:
 
     def is_branded(self, pid: int) -> bool:
         """Tell whether a process was started in a session of this root, also in one that has ended (Linux)."""
-        return brand_of(pid) == brand(self.registry.root.home)
+        return is_marked(hard_limit(pid), brand(self.registry.root.home), self.usual)
 
     def of_directory(self, directory: Path) -> Identity | None:
         """Return the default presence of the registered peer that lives in or above `directory`."""

@@ -46,6 +46,7 @@ from mcp_server.clients.withdraw import withdraw
 from mcp_server.serve.credentials import Credentials, load_credentials
 from mcp_server.settings import Settings
 from mcp_server.version import VERSION
+from transport.brand import hard_limit
 from transport.clock import Clock, SystemClock
 from transport.identity import Identity
 from transport.logs import Logs
@@ -254,4 +255,5 @@ def _attribution(on: _Ground, supervisor: Supervisor) -> Attribution:
         lambda: tuple(supervisor.watched.items()),
         on.registry,
         lambda: listening(on.root, tuple(supervisor.watched)),
+        hard_limit(os.getpid()),
     )

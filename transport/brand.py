@@ -11,6 +11,7 @@ from typing import Final
 
 LIMIT: Final = 10
 BASE: Final = 1 << 48
+NAME: Final = "Max file locks"
 
 
 def brand(home: Path) -> int:
@@ -18,14 +19,40 @@ def brand(home: Path) -> int:
     return BASE | zlib.crc32(bytes(home.resolve()))
 
 
-def brand_of(pid: int) -> int | None:
-    """Return the mark of a process, None where there is none, it is gone, or this is not Linux."""
+def hard_limit(pid: int) -> int | None:
+    """Return this hard limit of a process; None where there is none, the process is gone, or this is not Linux.
+
+    It is 0, which no process outside of sessions has, where nobody can tell.
+    """
     if not sys.platform.startswith("linux"):
         return None
     import resource
 
     try:
         _, hard = resource.prlimit(pid, LIMIT)
-    except OSError:
+    except ProcessLookupError:
         return None
-    return hard if hard & BASE and hard > 0 else None
+    except OSError:
+        return _listed(pid)
+    return hard if hard >= 0 else None
+
+
+def is_marked(limit: int | None, mark: int, usual: int | None) -> bool:
+    """Tell whether a process with this hard limit comes from a session of the root with this mark.
+
+    What was inherited can be lowered and never raised, so every lower limit counts as the mark, except the
+    one that is `usual` outside of sessions.
+    """
+    return limit is not None and (limit == mark or (limit < mark and limit != usual))
+
+
+def _listed(pid: int) -> int | None:
+    """Read the limit from what everybody may read, also of a process of the same user in another group."""
+    try:
+        for line in Path(f"/proc/{pid}/limits").read_text("utf-8").splitlines():
+            if line.startswith(NAME):
+                hard = line.removeprefix(NAME).split()[1]
+                return None if hard == "unlimited" else int(hard)
+    except (OSError, ValueError, IndexError):
+        pass
+    return 0

@@ -9,6 +9,7 @@ from lifecycle.requests import NotAllowed
 from lifecycle.session import Sessions
 from mcp_server.cli.context import Context
 from mcp_server.serve.credentials import BadCredential, Bearer, load_credentials
+from transport.brand import hard_limit
 from transport.identity import OPERATOR, Identity, check_personality, parse_identity
 from transport.paths import Root
 from transport.registry import Registry
@@ -72,6 +73,7 @@ class LocalCallers:
             lambda: recorded(Sessions(self.root)) if self.root.state.is_dir() else [],
             self.registry,
             lambda: listening(self.root),
+            hard_limit(1),
         )
 
     def _claimed(self, name: str) -> Identity:

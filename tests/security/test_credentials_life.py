@@ -19,7 +19,7 @@ from mcp_server.serve.credentials import BadCredential, Credentials, SecretUnusa
 from tests.contract.bad_input import HTTP, credential, private_world, refused, unchanged
 from tests.contract.wires import ACCEPT, SocketWire, UnixHttp, bridge_wire, tcp, wire
 from tests.live.world import World, until
-from transport.brand import brand, brand_of
+from transport.brand import brand, hard_limit, is_marked
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import terminate
@@ -200,15 +200,17 @@ def test_what_outlives_its_session_is_no_operator(world: World) -> None:
     """Processes that detached themselves and speak when their tmux server is dead."""
     assert world.send("alice", "wake")["status"] == "delivered"
     server = world.tmux("scripted-alice")
+    mark = brand(world.root.home)
     tokens = {"none": None, "operator": operator(world), "own": credential(world, "scripted-alice")}
-    outs = {name: world.root.home / f"left-{name}" for name in tokens}
-    for name, token in tokens.items():
-        begin(world, "alice", token, outs[name], server.pid)
-    until(lambda: sum(brand_of(pid) == brand(world.root.home) for pid in below(server.pid)) >= 4, 20, "its processes")
+    limits = {"zero": "0", "lower": str(mark - 1)}
+    outs = {name: world.root.home / f"left-{name}" for name in (*tokens, *limits)}
+    for name, out in outs.items():
+        begin(world, "alice", tokens.get(name), out, server.pid, limits.get(name, ""))
+    until(lambda: sum(is_marked(hard_limit(pid), mark, None) for pid in below(server.pid)) >= 6, 20, "its processes")
     assert terminate(server, signal.SIGKILL)
     until(lambda: all(out.exists() for out in outs.values()), 20, "the answers to what is left over")
     answers = {name: json.loads(out.read_text()) for name, out in outs.items()}
-    for name in ("none", "operator"):
+    for name in ("none", "operator", *limits):
         assert answers[name]["error"]["code"] == "not-allowed", answers
         assert "not there any more" in answers[name]["error"]["message"]
     assert (answers["own"]["identity"], answers["own"]["operator"]) == ("scripted-alice", False)
@@ -224,14 +226,16 @@ def operator(world: World) -> str:
 
 
 ASK = """
-import json, os, socket, sys, time
+import json, os, resource, socket, sys, time
 first = os.getpid()
 if os.fork():
     os._exit(0)
 os.setsid()
 while os.getppid() == first:
     time.sleep(0.01)
-path, token, out, reaper = sys.argv[1:]
+path, token, out, reaper, limit = sys.argv[1:]
+if limit:
+    resource.setrlimit(10, (int(limit), int(limit)))
 while os.getppid() == int(reaper):
     time.sleep(0.01)
 connection = socket.socket(socket.AF_UNIX)
@@ -252,11 +256,11 @@ def inside(world: World, name: str, token: str | None, out: Path) -> dict[str, A
     return dict(json.loads(out.read_text()))
 
 
-def begin(world: World, name: str, token: str | None, out: Path, reaper: int = 0) -> None:
-    """Start such a process; it speaks as soon as it is not a child of `reaper`."""
+def begin(world: World, name: str, token: str | None, out: Path, reaper: int = 0, limit: str = "") -> None:
+    """Start such a process; it speaks as soon as it is not a child of `reaper`, under a lower `limit` if given."""
     script = world.root.home / "ask.py"
     script.write_text(ASK)
-    words = [sys.executable, str(script), str(world.root.server_socket), token or "", str(out), str(reaper)]
+    words = [sys.executable, str(script), str(world.root.server_socket), token or "", str(out), str(reaper), limit]
     words = ["env", "-i", *words]
     command = f"setsid {shlex.join(words)} </dev/null >/dev/null 2>&1"
     argv = ["tmux", "-S", str(world.root.tmux_socket(Identity("scripted", name))), "run-shell", "-b", command]
