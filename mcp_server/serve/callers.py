@@ -53,9 +53,11 @@ class SocketPeer:
         self._is_resolved = process.pid is None
 
     async def pane(self, service: Service, limiter: anyio.CapacityLimiter) -> Identity | None:
-        """Return the session this process belongs to, None outside every session."""
+        """Return the session this process belongs to, None outside every session and for one that has ended."""
         if not self._is_resolved and self.process.pid is not None:
-            self._pane = await anyio.to_thread.run_sync(service.resolve_pane, self.process.pid, limiter=limiter)
+            pane = await anyio.to_thread.run_sync(service.resolve_pane, self.process.pid, limiter=limiter)
+            # Looked up by number: it counts only if that still was its own.
+            self._pane = pane if self.process.is_there else None
             self._is_resolved = True
         return self._pane
 

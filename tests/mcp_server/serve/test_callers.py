@@ -131,3 +131,15 @@ async def test_a_sessions_process_is_looked_up_once(callers: Callers, service: M
     with service.this_process_is(ALICE):
         await callers.on_socket(peer, Claim())
     assert (await callers.on_socket(peer, Claim())).identity == ALICE
+
+
+async def test_another_process_with_the_same_number_is_not_the_session(
+    callers: Callers, service: MemoryService
+) -> None:
+    """It connected, ended, and its number went to a process of a session."""
+    other = PeerProcess(os.geteuid(), os.getpid(), "another start")
+    with service.this_process_is(ALICE):
+        with pytest.raises(NotAllowed, match="has ended"):
+            await callers.on_socket(SocketPeer(other), Claim())
+        caller = await callers.on_socket(SocketPeer(other), Claim(CREDENTIALS.credential_for(BOB)))
+        assert caller.identity == BOB
