@@ -13,7 +13,7 @@ from transport.brand import brand, hard_limit, is_marked
 from transport.errors import PeerwakeError
 from transport.identity import Identity, parse_identity
 from transport.paths import Root
-from transport.process import ProcessId, ancestry, identify, parent
+from transport.process import ProcessId, ProcessUnknown, ancestry, identify, parent
 from transport.profile import load_profile
 from transport.registry import Registry
 from transport.tmux.listener import listener
@@ -111,8 +111,9 @@ def _line(pid: int) -> list[int]:
     if pid == 1:
         return []
     for _ in range(TRIES):
-        line = list(ancestry(pid))
-        # A line that was cut short by the end of a process does not reach the top.
-        if line and (parent(line[-1]) or 0) <= 1 and identify(line[-1]) is not None:
-            return line
+        with suppress(ProcessUnknown):
+            line = list(ancestry(pid))
+            # A line that was cut short by the end of a process does not reach the top.
+            if line and (parent(line[-1]) or 0) <= 1 and identify(line[-1]) is not None:
+                return line
     raise NotAllowed("the process that asks has ended, so whose it was cannot be told; ask from one that stays")

@@ -30,7 +30,7 @@ class Deaths:
         """Let `wait` return when this child ends, where that costs nothing."""
 
     def add(self, name: str, pid: int, started: str) -> bool:
-        """Begin to watch exactly this process; False when it is dead already."""
+        """Begin to watch exactly this process; False when it is dead already. Raises OSError, and watches nothing."""
         if not is_same(pid, started):
             return False
         self._known[name] = (pid, started)
@@ -74,8 +74,13 @@ class PidfdDeaths(Deaths):
         if not super().add(name, pid, started):
             os.close(handle)
             return False
+        try:
+            self._epoll.register(handle, select.EPOLLIN)
+        except OSError:
+            super().drop(name)
+            os.close(handle)
+            raise
         self._names[handle], self._handles[name] = name, handle
-        self._epoll.register(handle, select.EPOLLIN)
         return True
 
     def drop(self, name: str) -> None:
@@ -144,17 +149,35 @@ def deaths() -> Deaths:
 
 
 def _stat_fields(pid: int) -> list[str] | None:
+    """Return what Linux says of a process, None if there is none; raises OSError when that cannot be read."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().decode("utf-8", "replace").rpartition(")")[2].split() or None
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
 
 
+def _exists(pid: int) -> bool:
+    """Tell whether some process has this pid; needs no descriptor."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def is_same(pid: int, started: str) -> bool:
-    """Tell whether a living process has this pid and this start time (as `transport.process` writes it)."""
+    """Tell whether a living process has this pid and this start time (as `transport.process` writes it).
+
+    While nobody can look at it, as when no descriptor is left, whoever has the pid is taken for it.
+    """
     if sys.platform == "linux":
-        fields = _stat_fields(pid)
+        try:
+            fields = _stat_fields(pid)
+        except OSError:
+            return _exists(pid)
         return fields is not None and fields[0] not in "ZX" and fields[19] == started
     words = _output(["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)]).strip().partition(" ")
     return words[2].strip() == started and not words[0].startswith("Z")
@@ -180,7 +203,10 @@ def wait_status(handle: int, pid: int, started: str) -> int | None:
 
 def zombie_status(pid: int, started: str) -> int | None:
     """Return how a process died that nobody has reaped yet, None where there is none or it may not be told."""
-    fields = _stat_fields(pid)
+    try:
+        fields = _stat_fields(pid)
+    except OSError:
+        return None
     if fields is None or fields[0] not in "ZX" or fields[19] != started or len(fields) < 50:
         return None
     # Zero is also what those are told who may not know: somebody else's processes.
@@ -208,11 +234,11 @@ def _is_of_this_user(pid: int) -> bool:
 
 
 def boot_id() -> str:
-    """Return what changes with each start of this machine."""
+    """Return what changes with each start of this machine; raises OSError."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
-    except OSError:
+    except FileNotFoundError:
         return _output(["/usr/sbin/sysctl", "-n", "kern.boottime"]).strip().partition("}")[0]
 
 

@@ -23,11 +23,21 @@ from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.paths import Root
 from transport.profile import Profile
+from transport.tmux.control import TmuxUnknown
 from transport.tmux.exit_script import date_program, exit_script
-from transport.tmux.server import ServerSpec, Started, start
+from transport.tmux.listener import listener
+from transport.tmux.server import ServerRunning, ServerSpec, Started, start
 
 START_SECONDS: Final = 15.0
 PLACES: Final = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "PEERWAKE_TRANSCRIPT")
+
+
+def _has_ended(socket: Path) -> bool:
+    """Tell whether certainly nobody listens on a socket; blocking."""
+    try:
+        return listener(socket) is None
+    except TmuxUnknown:
+        return False
 
 
 class RuntimeMissing(PeerwakeError):
@@ -57,8 +67,8 @@ class Launcher:
     async def start(self, profile: Profile, runtime: Runtime, plan: Plan, *, task: str | None = None) -> Session:
         """Start a session and return its record; the client is not ready yet.
 
-        Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid or an error of tmux;
-        then there is no session and no record.
+        Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid or an error of tmux; then there is
+        no session and no record. Where a server may be left, its record stays, and whoever looks next ends it.
         """
         identity = Identity(runtime.name, profile.name)
         cwd = Path(profile.cwd)
@@ -85,8 +95,9 @@ class Launcher:
             await anyio.to_thread.run_sync(self.sessions.save, session)
             try:
                 started: Started = await start(spec, START_SECONDS)
-            except BaseException:
-                await anyio.to_thread.run_sync(self.sessions.discard, session)
+            except BaseException as error:
+                if isinstance(error, ServerRunning) or await anyio.to_thread.run_sync(_has_ended, spec.socket):
+                    await anyio.to_thread.run_sync(self.sessions.discard, session)
                 raise
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)

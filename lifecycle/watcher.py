@@ -7,6 +7,7 @@ is a server whose death is to be reported, an emptied one a death that is accoun
 
 # Without pathlib and json, which cost more memory than this whole program.
 
+import errno
 import fcntl
 import os
 import signal
@@ -40,6 +41,8 @@ class Watcher:
         self.owed: dict[str, Death] = {}
         self.unseen: list[Death] = []
         self.reporter: int | None = None
+        self.boot = boot_id()
+        self.is_short = False
         self.deaths: Deaths = deaths()
         self.poke = self._open_poke()
         self.deaths.listen(self.poke)
@@ -56,14 +59,14 @@ class Watcher:
 
     def run(self) -> None:
         """Return when there is nothing to watch and nobody who could add something."""
-        for name in self._names():
+        for name in self._names() or ():
             if name.startswith(CLAIMED):
                 self._settle_claim(name)
         self.scan()
-        while self._is_ours() and (self.watched or self.unseen or self.reporter or self._is_supervised()):
+        while self._is_ours() and (self._is_needed() or self._is_supervised()):
             self._reap()
             self._report()
-            idle = not self.watched or self.reporter is not None
+            idle = not self.watched or self.reporter is not None or self.is_short
             woken, ended = self.deaths.wait(IDLE_SECONDS if idle else RESCAN_SECONDS)
             for name, status in ended:
                 self.died(name, status)
@@ -73,9 +76,15 @@ class Watcher:
                 self.scan()
         os.close(self.poke)
 
+    def _is_needed(self) -> bool:
+        return bool(self.watched or self.unseen or self.reporter or self.is_short)
+
     def scan(self) -> None:
-        """Make what is watched equal to the files."""
+        """Make what is watched equal to the files; what cannot be looked at now is looked at again soon."""
+        self.is_short = False
         names = self._names()
+        if names is None:
+            return
         for name in set(self.watched) - set(names):
             self.deaths.drop(name)
             del self.watched[name]
@@ -86,7 +95,11 @@ class Watcher:
                 self._begin(name)
 
     def _begin(self, name: str) -> None:
-        text = self._read(name)
+        try:
+            text = self._read(name)
+        except OSError:
+            self.is_short = True
+            return
         if not text:
             self._bury_old(name)
             return
@@ -98,7 +111,12 @@ class Watcher:
         watched.cgroup = cgroup_of(watched.pid)
         watched.oom = oom_kills(watched.cgroup)
         self.watched[name] = watched
-        alive = watched.boot == boot_id() and self.deaths.add(name, watched.pid, watched.started)
+        try:
+            alive = watched.boot == self.boot and self.deaths.add(name, watched.pid, watched.started)
+        except OSError:
+            del self.watched[name]
+            self.is_short = True
+            return
         if not alive:
             self.died(name, None)
 
@@ -106,17 +124,21 @@ class Watcher:
         """Report one death, once, unless it is accounted for."""
         watched = self.watched.pop(name)
         self.deaths.drop(name)
-        text = self._read(name)
+        cause = cause_of(status) if watched.boot == self.boot else "reboot"
+        death = self.owed.setdefault(name, Death(watched, cause, time.time()))
+        try:
+            text = self._read(name)
+        except OSError:
+            self.is_short = True
+            return  # the file is still there, and looked at again
         if not text:
-            self.owed.pop(name, None)
+            del self.owed[name]
             self._remove(name)
             return
-        cause = cause_of(status) if watched.boot == boot_id() else "reboot"
-        death = self.owed.setdefault(name, Death(watched, cause, time.time()))
         try:
             os.rename(f"{self.directory}/{name}", f"{self.directory}/{CLAIMED}{name}")
         except OSError:
-            return  # the file is still there, and looked at again
+            return
         self._write_line(name, death)
 
     def _write_line(self, name: str, death: Death) -> None:
@@ -135,6 +157,9 @@ class Watcher:
         if death is None:
             try:
                 watched = Watched(name.rpartition(".")[0], self._read(claim) or "")
+            except OSError:
+                self.is_short = True
+                return
             except ValueError:
                 self._remove(claim)
                 return
@@ -192,17 +217,26 @@ class Watcher:
     def _is_supervised(self) -> bool:
         return is_locked(f"{self.home}/state/supervisor.lock")
 
-    def _names(self) -> list[str]:
+    def _names(self) -> list[str] | None:
+        """Return the names of the files, None when they cannot be listed now."""
         try:
             return [name for name in os.listdir(self.directory) if name != ".poke"]
-        except OSError:
+        except FileNotFoundError:
             return []
+        except OSError:
+            self.is_short = True
+            return None
 
     def _read(self, name: str) -> str | None:
-        """Return a watch file's text, empty when the death is accounted for, None when there is no file."""
+        """Return a watch file's text, empty when the death is accounted for, None when there is no such file.
+
+        Raises OSError when that cannot be told.
+        """
         try:
             descriptor = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EACCES, errno.ENXIO):
+                raise
             return None
         try:
             return os.read(descriptor, WATCH_BYTES).decode("utf-8", "replace")

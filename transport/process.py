@@ -26,6 +26,12 @@ class DeadlinePassed(PeerwakeError):
     code = "deadline"
 
 
+class ProcessUnknown(DeadlinePassed):
+    """A process could not be looked at, as when no descriptor is left: it is neither alive nor dead."""
+
+    code = "process-unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """How a program ended, with what it printed."""
@@ -43,7 +49,11 @@ class ProcessId:
     started: str
 
     def is_alive(self) -> bool:
-        return start_time(self.pid) == self.started
+        """Tell whether it lives; while nobody can look at it, whoever has its pid is taken for it."""
+        try:
+            return start_time(self.pid) == self.started
+        except ProcessUnknown:
+            return exists(self.pid)
 
 
 def run(
@@ -117,18 +127,32 @@ def start_detached(
         os.close(sink)
 
 
+def exists(pid: int) -> bool:
+    """Tell whether some process has this pid, also one that nobody has reaped; needs no descriptor."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _stat_fields(pid: int) -> list[str] | None:
+    """Return what Linux says of a process, None if there is none; raises ProcessUnknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
+    except OSError as error:
+        raise ProcessUnknown(f"process {pid} cannot be looked at: {error.strerror}") from error
     return text.rpartition(")")[2].split() or None
 
 
 def start_time(pid: int) -> str | None:
     """Return when `pid` started as an opaque token, None if there is no such (living) process.
 
-    Linux: field 22 of /proc/<pid>/stat; elsewhere the text of `ps -o lstart`.
+    Linux: field 22 of /proc/<pid>/stat; elsewhere the text of `ps -o lstart`. Raises ProcessUnknown.
     """
     if sys.platform.startswith("linux"):
         fields = _stat_fields(pid)
@@ -140,18 +164,20 @@ def start_time(pid: int) -> str | None:
 
 def is_stopped(pid: int) -> bool:
     """Tell whether a process is certainly stopped (SIGSTOP, a debugger); False also where that cannot be seen."""
-    fields = _stat_fields(pid) if sys.platform.startswith("linux") else None
+    fields = None
+    with suppress(ProcessUnknown):
+        fields = _stat_fields(pid) if sys.platform.startswith("linux") else None
     return fields is not None and fields[0] in "Tt"
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Return the identity of a living process, None if there is none."""
+    """Return the identity of a living process, None if there is none; raises ProcessUnknown."""
     started = start_time(pid)
     return None if started is None else ProcessId(pid, started)
 
 
 def parent(pid: int) -> int | None:
-    """Return the parent's pid, None when it cannot be known."""
+    """Return the parent's pid, None for a process that is gone; raises ProcessUnknown."""
     if sys.platform.startswith("linux"):
         fields = _stat_fields(pid)
         return int(fields[1]) if fields else None
@@ -160,7 +186,7 @@ def parent(pid: int) -> int | None:
 
 
 def ancestry(pid: int) -> Iterator[int]:
-    """Yield `pid`, its parent, and so on, up to but not including process 1."""
+    """Yield `pid`, its parent, and so on, up to but not including process 1; raises ProcessUnknown."""
     seen: set[int] = set()
     current: int | None = pid
     while current is not None and current > 1 and current not in seen:
@@ -170,12 +196,15 @@ def ancestry(pid: int) -> Iterator[int]:
 
 
 def terminate(process: ProcessId, signal_number: int = signal.SIGTERM) -> bool:
-    """Send a signal to exactly this process; False when it is gone. The first process of a system gets none."""
+    """Send a signal to exactly this process; False when it is gone. The first process of a system gets none.
+
+    Raises ProcessUnknown; then nothing was sent.
+    """
     if process.pid <= 1:
         return False
     try:
         with _handle(process.pid) as handle:
-            if not process.is_alive():
+            if start_time(process.pid) != process.started:
                 return False
             handle(signal_number)
     except ProcessLookupError:
@@ -189,7 +218,12 @@ def _handle(pid: int) -> Iterator[Callable[[int], None]]:
     if not sys.platform.startswith("linux"):
         yield partial(os.kill, pid)
         return
-    descriptor = os.pidfd_open(pid)
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError as error:
+        raise ProcessUnknown(f"process {pid} cannot be signalled: {error.strerror}") from error
     try:
         yield partial(signal.pidfd_send_signal, descriptor)
     finally:
@@ -214,7 +248,7 @@ def start_piped(argv: Sequence[str], *, env: Mapping[str, str], inherit: Sequenc
 
 
 def group(leader: int) -> tuple[ProcessId, ...]:
-    """Return the living processes of one process group."""
+    """Return the living processes of one process group; raises ProcessUnknown."""
     if sys.platform.startswith("linux"):
         pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
         members = [pid for pid in pids if (_stat_fields(pid) or ["", "", ""])[2] == str(leader)]
@@ -228,7 +262,9 @@ def group(leader: int) -> tuple[ProcessId, ...]:
 def holds_terminal(pid: int) -> bool | None:
     """Tell whether keys reach this process and not one it put in front of its terminal; None: unknown."""
     if sys.platform.startswith("linux"):
-        fields = _stat_fields(pid)
+        fields = None
+        with suppress(ProcessUnknown):
+            fields = _stat_fields(pid)
         return None if fields is None or fields[0] in "ZX" else fields[2] == fields[5]
     words = run(["/bin/ps", "-o", "pgid=,tpgid=", "-p", str(pid)], deadline=5).stdout.split()
     return words[0] == words[1] if len(words) == 2 else None

@@ -15,7 +15,7 @@ from lifecycle.runtimes.base import REFERENCE, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
 from transport.envelope import opening_id
 from transport.files import opened_regular
-from transport.process import start_time
+from transport.process import ProcessUnknown, start_time
 from transport.screen import ScreenRules
 from transport.vocabulary import Receipt, ScreenState
 
@@ -98,7 +98,10 @@ def _status_file(facts: SessionFacts, *, also_of_dead: bool = False) -> dict[str
         return None
     if not isinstance(said, dict) or said.get("pid") != facts.pane_pid:
         return None
-    now = start_time(facts.pane_pid)
+    try:
+        now = start_time(facts.pane_pid)
+    except ProcessUnknown:
+        return None
     if now is None and also_of_dead:
         return said if written >= facts.woke_at else None
     return said if now == started or not sys.platform.startswith("linux") else None
@@ -121,7 +124,10 @@ def refer(facts: SessionFacts) -> str | None:
 
 def _last_written(facts: SessionFacts) -> str | None:
     """Return the conversation of this directory that was written last, of a client that has ended and left no word."""
-    if facts.pane_pid is None or start_time(facts.pane_pid) is not None:
+    try:
+        if facts.pane_pid is None or start_time(facts.pane_pid) is not None:
+            return None
+    except ProcessUnknown:
         return None
     paths = (_projects(facts) / slug(facts.cwd)).glob("*.jsonl")
     found = ((_changed(path), path.stem) for path in paths if REFERENCE.fullmatch(path.stem))

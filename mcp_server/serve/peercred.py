@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from transport.process import start_time
+from transport.process import DeadlinePassed, start_time
 
 LINUX_UCRED: Final = struct.Struct("3i")
 SO_PEERPIDFD: Final = 77
@@ -36,7 +36,7 @@ class PeerProcess:
         """Whether this very process still lives: only then is what is known of its pid known of it."""
         if self.pid is None:
             return False
-        now = start_time(self.pid)
+        now = _started(self.pid)
         return now is not None and self.started in (None, now)
 
 
@@ -47,10 +47,18 @@ def peer_process(connection: socket.socket) -> PeerProcess:
     the kernel does not answer.
     """
     uid, pid = _credentials(connection)
-    started = start_time(pid) if pid > 0 else None
+    started = _started(pid) if pid > 0 else None
     if started is None or _has_ended(connection):
         return PeerProcess(uid, None)
     return PeerProcess(uid, pid, started)
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started; one that nobody can look at is as one that is gone: it proves nothing."""
+    try:
+        return start_time(pid)
+    except DeadlinePassed:
+        return None
 
 
 def _credentials(connection: socket.socket) -> tuple[int, int]:

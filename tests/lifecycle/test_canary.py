@@ -15,6 +15,7 @@ from lifecycle import canary
 from lifecycle.canary import Ensured
 from tests.lifecycle.cages import Cages, cages, pause, wall_of
 from tests.live.world import until
+from tests.shortage import no_descriptors
 from transport import scope
 from transport.files import locked
 from transport.identity import Identity
@@ -217,6 +218,21 @@ def test_a_log_that_cannot_be_written_loses_no_death(caged: Cages, root: Root) -
         (root.logs / "exits.log").rmdir()
         (line,) = caged.deaths(1)
     assert line["identity"] == "scripted-alice"
+
+
+def test_a_watcher_without_descriptors_misses_no_death(caged: Cages, root: Root) -> None:
+    """What it cannot open is neither dead nor accounted for: it looks again."""
+    caged.start_watched("alice")
+    bob, carol = caged.start("bob"), caged.start("carol")
+    with no_descriptors(caged.only_watcher().pid):
+        canary.ensure_all(root, {Identity("scripted", "bob"): bob, Identity("scripted", "carol"): carol})
+        caged.kill("alice")
+        caged.kill("bob")
+        until(lambda: not caged.held(), 10, "the watcher's notice of the first death")
+    assert {line["identity"] for line in caged.deaths(2)} == {"scripted-alice", "scripted-bob"}
+    caged.settle()
+    caged.kill("carol")
+    assert caged.deaths(3)[-1]["cause"] == "SIGKILL"
 
 
 def test_the_watcher_stays_while_a_server_of_peerwake_runs(caged: Cages, root: Root) -> None:

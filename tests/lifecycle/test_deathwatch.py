@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lifecycle.deathwatch import Deaths, PidfdDeaths, boot_id, cause_of, deaths, is_same, wait_status
+from tests.shortage import no_descriptors
 from transport.process import identify, start_time
 
 BOTH = pytest.mark.parametrize("kind", [Deaths, PidfdDeaths])
@@ -36,6 +37,19 @@ def ended(watch: Deaths, seconds: float = 10) -> tuple[bool, list[tuple[str, int
         if woken or dead:
             return woken, dead
     raise AssertionError("nothing was told")
+
+
+def test_without_a_descriptor_nothing_is_dead_and_nothing_is_watched(child: "subprocess.Popen[bytes]") -> None:
+    watch, _, _ = prepared(PidfdDeaths)
+    started = start_time(child.pid)
+    assert started is not None
+    with no_descriptors():
+        assert is_same(child.pid, started)
+        with pytest.raises(OSError, match="Too many open files"):
+            watch.add("a", child.pid, started)
+    assert watch.add("a", child.pid, started)
+    child.kill()
+    assert ended(watch) == (False, [("a", 9)])
 
 
 @BOTH

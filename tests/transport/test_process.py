@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.shortage import no_descriptors
 from transport.process import (
     DeadlinePassed,
     ProcessId,
+    ProcessUnknown,
     ProgramMissing,
     ancestry,
     identify,
@@ -105,6 +107,25 @@ def test_the_dead_and_the_zombie_are_not_alive() -> None:
         assert identify(child.pid) is None
     assert start_time(child.pid) is None
     assert parent(child.pid) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux needs a descriptor for a look at a process")
+def test_a_process_that_cannot_be_looked_at_is_not_dead() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as child, subprocess.Popen(["/bin/true"]) as ended:
+        named = identify(child.pid)
+        assert named is not None
+        ended.wait()
+        with no_descriptors():
+            assert named.is_alive()
+            assert not ProcessId(ended.pid, named.started).is_alive()
+            for ask in (identify, start_time, parent):
+                with pytest.raises(ProcessUnknown, match=f"process {child.pid} cannot be looked at: Too many open"):
+                    ask(child.pid)
+            with pytest.raises(ProcessUnknown, match="cannot be signalled"):
+                terminate(named, signal.SIGKILL)
+        assert child.poll() is None
+        child.kill()
+        assert eventually(lambda: not named.is_alive())
 
 
 def test_parents_lead_up_to_the_first_process() -> None:

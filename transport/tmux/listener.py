@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from transport.process import ProcessId, identify
+from transport.process import ProcessId, ProcessUnknown, identify
 from transport.tmux.control import TmuxUnknown
 
 UCRED: Final = struct.Struct("3i")
@@ -16,15 +16,15 @@ LOCAL_PEERPID: Final = 0x002
 
 def listener(socket: Path) -> ProcessId | None:
     """Return the process that listens on a socket, None when there is none; raises TmuxUnknown."""
-    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
+    try:
+        with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+            probe.setblocking(False)
             probe.connect(str(socket))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        except OSError as error:
-            raise TmuxUnknown(f"cannot find out who listens on {socket}: {error.strerror}") from error
-        return identify(_pid(probe))
+            return identify(_pid(probe))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except (OSError, ProcessUnknown) as error:
+        raise TmuxUnknown(f"cannot find out who listens on {socket}: {error}") from error
 
 
 def _pid(connection: sockets.socket) -> int:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from transport.files import LockHeld
-from transport.process import ProcessId, identify, terminate
+from transport.process import ProcessId, ProcessUnknown, identify, terminate
 from transport.tmux.orphans import clients_holding
 
 TRIES: Final = 40
@@ -48,8 +49,11 @@ def note(descriptor: int, client: int) -> None:
 
 
 def _write(descriptor: int, pids: dict[str, int]) -> None:
-    found = {name: identify(pid) for name, pid in pids.items()}
-    known = {name: [process.pid, process.started] for name, process in found.items() if process is not None}
+    known = {}
+    for name, pid in pids.items():
+        with suppress(ProcessUnknown):  # whoever finds the lock held looks for its holder then
+            if (process := identify(pid)) is not None:
+                known[name] = [process.pid, process.started]
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(known).encode(), 0)
 

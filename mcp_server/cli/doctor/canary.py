@@ -11,7 +11,7 @@ from lifecycle.session import Sessions, SessionUnreadable
 from mcp_server.cli.doctor.finding import Finding, ok, warning
 from mcp_server.cli.logfiles import LogReader
 from transport.paths import Root
-from transport.process import start_time
+from transport.process import ProcessId
 
 PATIENCE_SECONDS: Final = 5.0
 NOTICE_SECONDS: Final = 1.0
@@ -49,7 +49,7 @@ def _unnoticed(root: Root) -> list[str]:
     for path in canary.watches(root):
         try:
             pid, started = path.read_text("utf-8").split("\n")[:2]
-            if start_time(int(pid)) != started:
+            if not ProcessId(int(pid), started).is_alive():
                 found.append(path.name)
         except (OSError, ValueError):
             continue

@@ -16,7 +16,6 @@ from mcp_server.cli.doctor.finding import Finding, error, ok, warning
 from mcp_server.serve.credentials import load_credentials
 from transport.errors import PeerwakeError
 from transport.paths import Root
-from transport.process import start_time
 from transport.registry import Registry
 from transport.spool import views
 from transport.spool.schema import APPLICATION_ID, STEPS
@@ -118,11 +117,7 @@ def leftovers(root: Root) -> Iterator[Finding]:
             except SessionUnreadable as problem:
                 yield error("sessions", str(problem), f"rm {shlex.quote(str(sessions.path(identity)))}")
                 continue
-            if (
-                session is not None
-                and session.tmux is not None
-                and start_time(session.tmux.pid) != session.tmux.started
-            ):
+            if session is not None and session.tmux is not None and not session.is_alive():
                 yield warning("leftovers", f"{identity}: its session died unseen", "peerwake serve --background")
     directory = root.run / "tmux"
     for path in sorted(directory.glob("*.sock")) if directory.is_dir() else ():
