@@ -270,4 +270,10 @@ def wire(kind: str, world: World, token: str) -> Wire:
             made = SseWire(world, token)
         case _:
             raise ValueError(kind)
-    return made.initialize()
+    try:
+        return made.initialize()
+    except BaseException:
+        # A process whose pipes stay open would wait for us for ever.
+        with suppress(OSError, subprocess.TimeoutExpired):
+            made.close()
+        raise
