@@ -5,8 +5,9 @@ import shlex
 import shutil
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from bench.__main__ import RESULTS, record
 from bench.machine import describe
@@ -14,53 +15,57 @@ from tests.faults.cast import Size
 from tests.faults.fault import Fault
 from tests.faults.injections import with_a_small_disk
 from tests.faults.machine import Machine, Order, discard, new_home
-from tests.faults.plan import Strike, plan
+from tests.faults.options import parser
+from tests.faults.plan import Plan, plan
+from tests.faults.plan_file import PlanUnreadable, parse, render
 from tests.faults.report import summary
 from tests.faults.table import faults, weight
 
-SEEDS = 1_000_000
+PLAN: Final = "plan.txt"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line, run, and print the summary."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="repeats the plan, the bodies and the senders' choices")
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long messages are sent and faults strike")
-    parser.add_argument("--messages", type=int, help="about so many messages; without it as many as are taken")
-    parser.add_argument("--peers", type=int, default=8, help="warm recipients")
-    parser.add_argument("--workers", type=int, default=2, help="ephemeral recipients")
-    parser.add_argument("--senders", type=int, default=2, help="senders on each transport")
-    parser.add_argument("--every", type=float, default=2.5, help="seconds between two faults, on average; 0: none")
-    parser.add_argument("--only", action="append", metavar="FAULT", help="only these faults (more than once)")
-    parser.add_argument("--no-injections", action="store_true", help="only faults of processes and files")
-    parser.add_argument("--small-disk", action="store_true", help="on a disk of its own, which can be full (root only)")
-    parser.add_argument("--plan-only", action="store_true", help="print what would strike when")
-    parser.add_argument("--list", action="store_true", help="print the names of the faults")
-    parser.add_argument("--record", action="store_true", help="write the summary into bench/RESULTS.md")
-    parser.add_argument("--keep", action="store_true", help="keep the root also when all is well")
-    given = parser.parse_args(words)
+    reader = parser(__doc__)
+    given = reader.parse_args(words)
     known = faults(with_injections=not given.no_injections)
-    if unknown := sorted(set(given.only or ()) - set(known)):
-        parser.error(f"no fault named {', '.join(unknown)}; there are: {', '.join(known)}")
-    chosen = {name: fault for name, fault in known.items() if not given.only or name in given.only}
+    try:
+        chosen = _plan(given, known)
+    except (OSError, PlanUnreadable) as error:
+        reader.error(f"{given.plan}: {error}")
+    wanted = {*(given.only or ()), *(strike.fault for strike in chosen.strikes)}
+    if unknown := sorted(wanted - set(known)):
+        reader.error(f"no fault named {', '.join(unknown)}; there are: {', '.join(known)}")
     if given.list:
-        print(*chosen, sep="\n")
+        print(*(name for name in known if not given.only or name in given.only), sep="\n")
         return 0
-    seconds = given.minutes * 60
-    weights = {name: weight(fault) for name, fault in chosen.items()}
-    strikes = plan(given.seed, seconds, given.every, weights) if given.every > 0 else []
+    if given.save_plan:
+        given.save_plan.write_text(render(chosen))
     if given.plan_only:
-        print(*strikes, sep="\n")
+        print(*chosen.strikes, sep="\n")
         return 0
-    rate = None if given.messages is None else given.messages / seconds
+    return _play(chosen, known, f"scripts/faults {shlex.join(words)}", given)
+
+
+def _plan(given: argparse.Namespace, known: Mapping[str, Fault]) -> Plan:
+    """Return the plan of the file that is given, else the one of the seed; raises OSError, PlanUnreadable."""
+    if given.plan:
+        return parse(given.plan.read_text("utf-8"))
+    seconds = given.minutes * 60
+    weights = {name: weight(fault) for name, fault in known.items() if not given.only or name in given.only}
+    strikes = plan(given.seed, seconds, given.every, weights) if given.every > 0 else []
+    return Plan(given.seed, seconds, tuple(strikes))
+
+
+def _play(chosen: Plan, known: Mapping[str, Fault], command: str, given: argparse.Namespace) -> int:
+    rate = None if given.messages is None else given.messages / chosen.seconds
     size = Size(given.peers, given.workers, given.senders, rate)
-    command = f"scripts/faults {shlex.join(words)}"
-    order = Order(given.seed, seconds, size, new_home(), is_sabotaged=not given.no_injections)
+    order = Order(chosen.seed, chosen.seconds, size, new_home(), is_sabotaged=not given.no_injections)
     broken: list[bool] = []
 
     def work() -> None:
-        broken.append(_run(order, strikes, chosen, command, given))
+        broken.append(_run(order, chosen, known, command, given))
 
     if given.small_disk:
         with_a_small_disk(order.home, work)
@@ -70,25 +75,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(broken != [False])
 
 
-def _run(
-    order: Order, strikes: list[Strike], chosen: dict[str, Fault], command: str, given: argparse.Namespace
-) -> bool:
-    """Run, print the summary, and tell whether anything is broken; then the root is kept."""
+def _run(order: Order, chosen: Plan, known: Mapping[str, Fault], command: str, given: argparse.Namespace) -> bool:
+    """Run, print the summary, and tell whether anything is broken; then the root is kept, and the plan in it."""
     machine_line = describe()
-    machine = Machine(order, strikes, chosen)
-    for strike in strikes:
+    # A small disk goes with this thread.
+    place = Path(f"{order.home}-kept") if order.home.is_mount() else order.home
+    (order.home / PLAN).write_text(render(chosen))
+    machine = Machine(order, list(chosen.strikes), known)
+    for strike in chosen.strikes:
         machine.trace(f"plan: {strike}")
-    _tell(f"seed {order.seed}, {len(strikes)} faults planned, root {order.home}")
+    _tell(f"seed {order.seed}, {len(chosen.strikes)} faults planned, root {order.home}")
     outcome = machine.run(_tell)
-    text = summary(outcome, command)
+    text = summary(outcome, f"{command} --plan {place / PLAN}")
     print(text)
     if given.record:
         record(RESULTS, "faults", f"{machine_line}\n\n`{command}`\n\n```\n{text}\n```")
-    if order.home.is_mount() and (outcome.broken or given.keep):
-        # Its disk goes with this thread.
-        kept = shutil.copytree(order.home, f"{order.home}-kept", symlinks=True, ignore=_special)
-        print(f"the small disk's files: {kept}")
-    elif not outcome.broken and not given.keep:
+    is_kept = bool(outcome.broken or given.keep)
+    if is_kept and place != order.home:
+        shutil.copytree(order.home, place, symlinks=True, ignore=_special)
+        print(f"the small disk's files: {place}")
+    elif not is_kept:
         discard(outcome)
     return bool(outcome.broken)
 

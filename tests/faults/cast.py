@@ -9,7 +9,6 @@ from typing import Any, Final
 from mcp_server.serve.credentials import load_credentials
 from tests.faults.fault import Peer
 from tests.faults.nobody import LetterWriter, make_unready
-from tests.faults.plan import actor
 from tests.faults.senders import Sender, Tally
 from tests.faults.wire import CLI, KINDS, CommandLine, Connection
 from tests.live.world import TOP, World
@@ -109,9 +108,10 @@ def make_senders(world: World, cast: Cast, size: Size, seed: int, tally: Tally) 
         token = credentials.credential_for(parse_identity(post.identity))
         for number in range(size.per_kind):
             name, connection = f"{kind}{number}", Connection(world, kind, token)
-            dice = actor(seed, f"sender {name}")
             senders.append(
-                Sender(name, post.identity, connection, cast.recipients, tally, dice, threading.Event(), pause)
+                Sender(
+                    name, post.identity, connection, cast.recipients, cast.posts, tally, seed, threading.Event(), pause
+                )
             )
     warm = [peer for peer in cast.recipients if peer.policy == "warm"]
     (post,) = [post for post in cast.posts if post.name == f"via-{CLI}"]
@@ -119,8 +119,7 @@ def make_senders(world: World, cast: Cast, size: Size, seed: int, tally: Tally) 
         ("cli0", post.identity, post.cwd, cast.recipients),
         ("operator0", "cli-operator", TOP, warm),
     ):
-        line, dice = CommandLine(world, cwd), actor(seed, f"sender {name}")
-        senders.append(Sender(name, identity, line, peers, tally, dice, threading.Event(), CLI_PAUSE_SECONDS))
-    line, dice = CommandLine(world, post.cwd), actor(seed, "sender letters0")
-    last = LetterWriter("letters0", post.identity, line, cast.unready, tally, dice, threading.Event(), LETTER_SECONDS)
-    return [*senders, last]
+        line, over = CommandLine(world, cwd), threading.Event()
+        senders.append(Sender(name, identity, line, peers, cast.posts, tally, seed, over, CLI_PAUSE_SECONDS))
+    name, line, over = "letters0", CommandLine(world, post.cwd), threading.Event()
+    return [*senders, LetterWriter(name, post.identity, line, cast.unready, [], tally, seed, over, LETTER_SECONDS)]

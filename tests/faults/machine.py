@@ -4,7 +4,6 @@ import shutil
 import socket
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from tests.faults.books import Books, Broken
 from tests.faults.cast import Size, make_cast, make_senders
 from tests.faults.desks import clear_desks, is_of_people
 from tests.faults.fault import Expectations, Fault, Field, Heal, NotYet
-from tests.faults.injections import sabotaged
+from tests.faults.injections import sabotage_bridges, sabotaged
 from tests.faults.nobody import Registrar
 from tests.faults.operator import Operator, is_served
-from tests.faults.plan import Strike, actor
+from tests.faults.plan import Strike, Whom, actor
 from tests.faults.processes import mark
 from tests.faults.remains import shut_down
+from tests.faults.scores import Scores
 from tests.faults.senders import Sender, Tally
 from tests.faults.vigil import Vigil
 from tests.live.world import World, until
@@ -32,6 +32,8 @@ from transport.paths import Root
 SERVE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.02
 AGAIN_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 4.0
+LATE_SECONDS: Final = 20.0
 HEAL_SECONDS: Final = 60.0
 TELL_SECONDS: Final = 10.0
 CAP: Final = 40
@@ -56,7 +58,7 @@ class Outcome:
 
     broken: list[Broken]
     books: Books
-    struck: Counter[str]
+    scores: Scores
     seconds: float
     drain_seconds: float
     home: Path
@@ -69,7 +71,7 @@ class Machine:
 
     def __init__(self, order: Order, strikes: list[Strike], faults: Mapping[str, Fault]) -> None:
         self.order = order
-        self._strikes = strikes
+        self._due = [(strike.at, strike) for strike in strikes]
         self._faults = faults
         self.root = Root(order.home)
         self.root.prepare()
@@ -78,7 +80,8 @@ class Machine:
         self.world = World(self.root, {"PEERWAKE_TCP": "true", "PEERWAKE_PORT": str(_free_port())})
         self._operator = Operator(self.world, order.seed)
         self._heals: list[tuple[float, str, Heal]] = []
-        self._struck: Counter[str] = Counter()
+        self._scores = Scores()
+        self._scores.planned.update(strike.fault for strike in strikes)
         self._broken: list[Broken] = []
 
     def trace(self, text: str) -> None:
@@ -105,13 +108,18 @@ class Machine:
 
     def _play(self, tell: Tell) -> Outcome:
         cast, tally, expects = make_cast(self.world, self.order.size), Tally(CAP, WORKER_CAP), Expectations()
+        for peer in cast.every if self.order.is_sabotaged else ():
+            sabotage_bridges(self.world, peer.cwd)
         keeper = Bookkeeper(self.world, cast, tally, expects)
         registrar = Registrar(self.world, actor(self.order.seed, "registrar"), self.trace)
         self._operator.start()
         until(lambda: is_served(self.world), SERVE_SECONDS, f"the start of a server in {self.root.home}")
         senders = make_senders(self.world, cast, self.order.size, self.order.seed, tally)
-        field = Field(self.world, cast.recipients, self.trace, expects)
-        vigil = Vigil(field)
+        fields = {
+            Whom.RECIPIENTS: Field(self.world, cast.recipients, self.trace, expects),
+            Whom.POSTS: Field(self.world, cast.posts, self.trace, expects),
+        }
+        vigil = Vigil(fields[Whom.RECIPIENTS])
         self._began = time.monotonic()
         keeper.start()
         registrar.start()
@@ -119,7 +127,7 @@ class Machine:
         try:
             for sender in senders:
                 sender.thread.start()
-            self._strike_all(field, tally, tell)
+            self._strike_all(fields, tally, tell)
         finally:
             vigil.stop()
             _end(senders)
@@ -138,7 +146,7 @@ class Machine:
         return Outcome(
             [*audit(books), *self._broken],
             books,
-            self._struck,
+            self._scores,
             sent_seconds,
             drained_at - sent_seconds,
             self.root.home,
@@ -146,44 +154,58 @@ class Machine:
             senders,
         )
 
-    def _strike_all(self, field: Field, tally: Tally, tell: Tell) -> None:
-        """Strike and heal in time; the rest is healed at the end."""
-        strikes, next_tell = list(self._strikes), TELL_SECONDS
-        while (now := self._now) < self.order.seconds:
+    def _strike_all(self, fields: Mapping[Whom, Field], tally: Tally, tell: Tell) -> None:
+        """Strike and heal in time; what is late strikes late, and the rest is healed at the end."""
+        next_tell = TELL_SECONDS
+        while (now := self._now) < self.order.seconds or (self._due and now < self.order.seconds + LATE_SECONDS):
             for due in [heal for heal in self._heals if heal[0] <= now]:
                 self._heal(due)
                 if is_of_people(due[1]) and not any(is_of_people(name) for _, name, _ in self._heals):
-                    clear_desks(field)
-            if strikes and strikes[0].at <= now:
-                self._strike(strikes.pop(0), field)
+                    _clear_desks(fields)
+            if self._due and self._due[0][0] <= now:
+                self._strike(self._due.pop(0)[1], fields)
             if now >= next_tell:
                 next_tell += TELL_SECONDS
                 counts = f"{sum(tally.accepted.values())} accepted, {sum(tally.consumed.values())} taken"
-                tell(f"{now:5.0f} s  {counts}, {sum(self._struck.values())} faults")
+                tell(f"{now:5.0f} s  {counts}, {sum(self._scores.struck.values())} faults")
             time.sleep(LOOK_SECONDS)
         deadline = time.monotonic() + HEAL_SECONDS
         while self._heals and time.monotonic() < deadline:
             for due in list(self._heals):
                 self._heal(due)
-        clear_desks(field)
+        _clear_desks(fields)
         for _, name, _ in self._heals:
             self._failed(f"{name} could not be healed in {HEAL_SECONDS:g} s")
 
-    def _strike(self, strike: Strike, field: Field) -> None:
+    def _strike(self, strike: Strike, fields: Mapping[Whom, Field]) -> None:
+        """Strike whom the plan names; the recipients, where there is nothing of a post to strike."""
+        heal = None
         try:
-            heal = self._faults[strike.fault].strike(field, Random(strike.seed))
+            for whom in dict.fromkeys((strike.whom, Whom.RECIPIENTS)):
+                heal = heal or self._faults[strike.fault].strike(fields[whom], Random(strike.seed))
         except Exception as error:  # the boundary of one fault: the run goes on and ends as failed
             self._failed(f"{strike.fault}: {error!r}")
             return
-        if heal is not None:
-            self._struck[strike.fault] += 1
-            self._heals.append((self._now + strike.heal_after, strike.fault, heal))
+        if heal is None:
+            self._again(strike)
+            return
+        self._scores.struck[strike.fault] += 1
+        self._heals.append((self._now + strike.heal_after, strike.fault, heal))
+
+    def _again(self, strike: Strike) -> None:
+        """There was nothing to strike: look again a little later, a few times."""
+        now = self._now
+        if now < strike.at + PATIENCE_SECONDS:
+            self._due.append((now + AGAIN_SECONDS, strike))
+            self._due.sort(key=lambda due: due[0])
+        else:
+            self.trace(f"missed: {strike.fault}")
 
     def _heal(self, due: tuple[float, str, Heal]) -> None:
         at, name, heal = due
         self._heals.remove(due)
         try:
-            heal()
+            self._scores.healed(name, heal())
         except NotYet:
             self._heals.append((at + AGAIN_SECONDS, name, heal))
         except Exception as error:  # as above
@@ -192,6 +214,11 @@ class Machine:
     def _failed(self, text: str) -> None:
         self.trace(f"FAILED {text}")
         self._broken.append(Broken("the machine", text))
+
+
+def _clear_desks(fields: Mapping[Whom, Field]) -> None:
+    for field in fields.values():
+        clear_desks(field)
 
 
 def _end(senders: list[Sender]) -> None:

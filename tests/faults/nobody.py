@@ -11,7 +11,8 @@ from random import Random
 from typing import Any, Final
 
 from tests.faults.fault import Peer
-from tests.faults.senders import Sender
+from tests.faults.plan import actor
+from tests.faults.senders import Sender, Wish
 from tests.live.world import World
 
 POLICY: Final = "unready"
@@ -45,9 +46,9 @@ def make_one(world: World, name: str) -> Peer:
 class LetterWriter(Sender):
     """Writes to those who never answer."""
 
-    def _recipient(self) -> Peer | None:
+    def _recipient(self, wished: Wish) -> Peer | None:
         open_to = [peer for peer in self.peers if self.tally.has_room(peer)]
-        return self.random.choice(open_to) if open_to else None
+        return actor(self.seed, f"{self.name}/{self.number}/recipient").choice(open_to) if open_to else None
 
 
 @dataclass(slots=True)

@@ -1,17 +1,29 @@
-"""What strikes when and for how long: a pure function of the seed.
+"""What strikes when and for how long: a pure function of the seed, the faults there are, their weights and the pace.
 
-What the operating system makes of it is not: which process runs when, and so where exactly a fault strikes,
-differs from run to run. A seed repeats the plan, the bodies and every sender's choices, not the interleaving.
+A fault that is added, renamed or weighted anew changes the plan of every seed, and so does another pace; a plan that
+is to stay is kept as a file (`plan_file`). What a run makes of a plan is never quite the same: which process runs
+when, and so where exactly a fault strikes, differs. Each message has dice of its own (`actor`), so that its body and
+its wishes do not depend on what befell those before it; whom it goes to depends also on who has room then, and how
+many there are on how fast they are taken.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Final
 
 SHORTEST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 5.0
 QUIET_SECONDS: Final = 1.0
+POSTS_SHARE: Final = 0.15
+
+
+class Whom(StrEnum):
+    """Whose session is struck, if the fault is one of sessions: who gets messages, or who sends and gets notices."""
+
+    RECIPIENTS = "recipients"
+    POSTS = "posts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +34,20 @@ class Strike:
     fault: str
     seed: int
     heal_after: float
+    whom: Whom = Whom.RECIPIENTS
 
     def __str__(self) -> str:
-        return f"{self.at:8.2f} s  {self.fault}, healed after {self.heal_after:.2f} s (seed {self.seed})"
+        whom = "" if self.whom is Whom.RECIPIENTS else f", at the {self.whom}"
+        return f"{self.at:8.2f} s  {self.fault}{whom}, healed after {self.heal_after:.2f} s (seed {self.seed})"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The blows of a run of so many seconds; `seed` is that of everything else in it."""
+
+    seed: int
+    seconds: float
+    strikes: tuple[Strike, ...] = ()
 
 
 def actor(seed: int, name: str) -> Random:
@@ -34,7 +57,7 @@ def actor(seed: int, name: str) -> Random:
 
 def plan(seed: int, seconds: float, every_seconds: float, weights: Mapping[str, float]) -> list[Strike]:
     """Return the blows of a run, one in `every_seconds` on average; the first and the last second are quiet."""
-    random, names = actor(seed, "plan"), sorted(weights)
+    random, names, posts = actor(seed, "plan"), sorted(weights), actor(seed, "posts")
     at, strikes = QUIET_SECONDS, []
     while names:
         at += random.expovariate(1 / every_seconds)
@@ -42,5 +65,6 @@ def plan(seed: int, seconds: float, every_seconds: float, weights: Mapping[str, 
             break
         (name,) = random.choices(names, [weights[each] for each in names])
         heal_after = SHORTEST_SECONDS + (LONGEST_SECONDS - SHORTEST_SECONDS) * random.random() ** 2
-        strikes.append(Strike(round(at, 3), name, random.randrange(1 << 32), round(heal_after, 3)))
+        whom = Whom.POSTS if posts.random() < POSTS_SHARE else Whom.RECIPIENTS
+        strikes.append(Strike(round(at, 3), name, random.randrange(1 << 32), round(heal_after, 3), whom))
     return strikes

@@ -31,8 +31,8 @@ def summary(outcome: Outcome, command: str) -> str:
         f" stops that took effect {len(books.seen.stops)};"
         f" drafts {len(drafts)}, {sum(each.was_seen for each in drafts)} of them seen",
         f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",
-        f"faults {sum(outcome.struck.values())}:",
-        *(f"  {count:5}  {name}" for name, count in sorted(outcome.struck.items())),
+        f"faults {sum(outcome.scores.struck.values())}:",
+        *outcome.scores.lines(),
     ]
     if outcome.broken:
         kinds = Counter(each.rule for each in outcome.broken)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from tests.faults.bodies import compose, digest, to_arrive
 from tests.faults.books import Sent, Told
 from tests.faults.fault import Peer
+from tests.faults.plan import actor
 from tests.faults.wire import Answer, CommandLine, Connection
 
 ANSWER_SECONDS: Final = 180.0
@@ -48,16 +50,59 @@ class Tally:
                 self.accepted[sent.recipient] = self.accepted.get(sent.recipient, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one message is to be, whatever befell those before it; `order` is whom it goes to, the first with room.
+
+    `relays` are names of which the first that is not the recipient's own gets what is relayed.
+    """
+
+    order: list[Peer]
+    relays: list[str]
+    deed: str
+    text: str
+    is_cut: bool
+    is_repeated: bool
+    waits: bool
+
+    def body(self, peer: Peer, mark: str) -> str:
+        """Return the body for the one whom it goes to."""
+        if self.deed == "relay":
+            return f"relay to {next(name for name in self.relays if name != peer.name)} {mark}"
+        return f"{self.deed} {mark}" if self.deed else self.text
+
+
+def wish(dice: Random, peers: Sequence[Peer], posts: Sequence[Peer], mark: str) -> Wish:
+    """Return what one message is to be, from dice of its own."""
+    policy = "ephemeral" if dice.random() < EPHEMERAL_SHARE else "warm"
+    order = [peer for peer in peers if peer.policy == policy]
+    dice.shuffle(order)
+    relays = [peer.name for peer in (*peers, *posts) if peer.policy == "warm"]
+    dice.shuffle(relays)
+    if policy == "ephemeral":
+        deed = "poison" if dice.random() < POISON_SHARE else "task"
+    else:
+        (deed,) = dice.choices([*DEEDS, ""], [*DEEDS.values(), 1 - sum(DEEDS.values())])
+    if deed == "relay" and len(relays) < 2:
+        deed = ""
+    is_cut, is_repeated, waits = (dice.random() < share for share in (CUT_SHARE, REPEAT_SHARE, WAIT_SHARE))
+    return Wish(order, relays, deed, "" if deed else compose(dice, mark), is_cut, is_repeated, waits)
+
+
 @dataclass(slots=True)
 class Sender:
-    """One sender; `pause_seconds` rest between two messages, `identity` who it is."""
+    """One sender of a run with this seed; `pause_seconds` rest between two messages, `identity` who it is.
+
+    `posts` are those who get what agents relay, beside the `peers`.
+    """
 
     name: str
     identity: str
     connection: Connection | CommandLine
     peers: list[Peer]
+    posts: list[Peer]
     tally: Tally
-    random: Random
+    seed: int
     over: threading.Event
     pause_seconds: float = 0.0
     number: int = 0
@@ -72,53 +117,46 @@ class Sender:
     def _run(self) -> None:
         try:
             while not self.over.wait(self.pause_seconds):
-                peer = self._recipient()
-                if peer is None:
-                    time.sleep(FULL_SECONDS)
-                    continue
-                self._send(peer)
+                self.number += 1
+                mark = f"{self.name}-{self.number}"
+                wished = wish(actor(self.seed, f"{self.name}/{self.number}"), self.peers, self.posts, mark)
+                peer = self._recipient(wished)
+                if peer is not None:
+                    self._send(wished, peer, mark)
         finally:
             self.connection.drop()
 
-    def _recipient(self) -> Peer | None:
-        policy = "ephemeral" if self.random.random() < EPHEMERAL_SHARE else "warm"
-        open_to = [peer for peer in self.peers if peer.policy == policy and self.tally.has_room(peer)]
-        return self.random.choice(open_to) if open_to else None
+    def _recipient(self, wished: Wish) -> Peer | None:
+        """Wait until one of those whom a message may go to has room; None without any, or at the end."""
+        while wished.order and not self.over.is_set():
+            found = next((peer for peer in wished.order if self.tally.has_room(peer)), None)
+            if found is not None:
+                return found
+            self.over.wait(FULL_SECONDS)
+        return None
 
-    def _send(self, peer: Peer) -> None:
-        self.number += 1
-        mark = f"{self.name}-{self.number}"
+    def _send(self, wished: Wish, peer: Peer, mark: str) -> None:
         arguments: dict[str, Any] = {
             "personality": peer.name,
-            "message": self._body(peer, mark),
+            "message": wished.body(peer, mark),
             "idempotency_key": mark,
-            "wait_seconds": None if self.random.random() < WAIT_SHARE else 0,
         }
-        if arguments["wait_seconds"] is None:
-            del arguments["wait_seconds"]
+        if not wished.waits:
+            arguments["wait_seconds"] = 0
+        pauses = actor(self.seed, f"{mark}/retries")
         began = time.time()
-        is_cut = self.random.random() < CUT_SHARE
-        if is_cut:
+        if wished.is_cut:
             self.cuts += 1
             self.connection.cut(arguments)
-        answer = self._until_told(arguments, is_first=not is_cut)
+        answer = self._until_told(arguments, pauses, is_first=not wished.is_cut)
         ended = time.time()
         self.tally.write(self._sent(peer, mark, arguments["message"], began, ended, answer))
         if answer.told is Told.REFUSED:
             time.sleep(REFUSED_SECONDS)
-        elif answer.told is Told.ACCEPTED and self.random.random() < REPEAT_SHARE:
-            self._repeat(peer, mark, arguments, answer)
+        elif answer.told is Told.ACCEPTED and wished.is_repeated:
+            self._repeat(peer, mark, arguments, answer, pauses)
 
-    def _body(self, peer: Peer, mark: str) -> str:
-        if peer.policy == "ephemeral":
-            return f"{'poison' if self.random.random() < POISON_SHARE else 'task'} {mark}"
-        others = [each.name for each in self.peers if each.policy == "warm" and each != peer]
-        (deed,) = self.random.choices([*DEEDS, ""], [*DEEDS.values(), 1 - sum(DEEDS.values())])
-        if deed == "relay" and others:
-            return f"relay to {self.random.choice(others)} {mark}"
-        return f"{deed} {mark}" if deed else compose(self.random, mark)
-
-    def _until_told(self, arguments: dict[str, Any], *, is_first: bool) -> Answer:
+    def _until_told(self, arguments: dict[str, Any], pauses: Random, *, is_first: bool) -> Answer:
         """Repeat with the same key until the answer tells; a refusal after a lost answer tells nothing of the first."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
@@ -129,13 +167,13 @@ class Sender:
             is_first = False
             if time.monotonic() > deadline:
                 return Answer(Told.UNKNOWN, note=answer.note)
-            time.sleep(self.random.uniform(*RETRY_SECONDS))
+            time.sleep(pauses.uniform(*RETRY_SECONDS))
 
-    def _repeat(self, peer: Peer, mark: str, arguments: dict[str, Any], first: Answer) -> None:
+    def _repeat(self, peer: Peer, mark: str, arguments: dict[str, Any], first: Answer, pauses: Random) -> None:
         """Say it once more with the same key: the same message, or the books hold a second one."""
         self.repeats += 1
         began = time.time()
-        again = self._until_told(arguments | {"wait_seconds": 0}, is_first=False)
+        again = self._until_told(arguments | {"wait_seconds": 0}, pauses, is_first=False)
         if again.told is Told.ACCEPTED and again.structure["message_id"] != first.structure["message_id"]:
             self.tally.write(self._sent(peer, f"{mark} again", arguments["message"], began, time.time(), again))
 

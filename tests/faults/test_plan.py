@@ -1,11 +1,16 @@
 """The same seed gives the same plan and the same choices; another one gives others."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.faults.__main__ import main
 from tests.faults.bodies import compose
-from tests.faults.fault import Fault
-from tests.faults.plan import LONGEST_SECONDS, SHORTEST_SECONDS, actor, plan
+from tests.faults.fault import Fault, Peer
+from tests.faults.plan import LONGEST_SECONDS, SHORTEST_SECONDS, Plan, Strike, Whom, actor, plan
+from tests.faults.plan_file import PlanUnreadable, parse, render
+from tests.faults.scores import Scores
+from tests.faults.senders import Wish, wish
 from tests.faults.table import faults, weight
 
 WEIGHTS = {"one": 1.0, "two": 3.0}
@@ -60,3 +65,63 @@ def test_a_fault_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         main(["--only", "no such fault"])
     assert "server killed" in capsys.readouterr().err
+
+
+def _wish(number: int) -> Wish:
+    peers = [Peer(f"peer{each}", f"scripted-peer{each}", "warm", Path("/")) for each in range(4)]
+    post = Peer("via-http", "scripted-via-http", "warm", Path("/"))
+    return wish(actor(1, f"http0/{number}"), peers, [post], f"http0-{number}")
+
+
+def test_a_message_is_the_same_whatever_befell_those_before_it() -> None:
+    assert [_wish(number) for number in (1, 2, 3)] == [_wish(number) for number in (3, 2, 1)][::-1]
+    assert _wish(1) != _wish(2)
+
+
+def test_what_is_relayed_goes_to_another_one_and_to_posts_too() -> None:
+    relays = [each for each in map(_wish, range(2000)) if each.deed == "relay"]
+    told = {(peer.name, each.body(peer, "m").split()[2]) for each in relays for peer in each.order}
+    assert "via-http" in {name for _, name in told}
+    assert all(peer != name for peer, name in told)
+
+
+def test_a_plan_comes_back_from_its_file() -> None:
+    strikes = (Strike(1.25, "two words", 7, 0.5), Strike(2.0, "one", 1 << 31, 4.875, Whom.POSTS))
+    there = Plan(9, 19.98, strikes)
+    assert parse(render(there)) == there
+    assert parse(f"# why\n\n{render(there)}") == there
+
+
+@pytest.mark.parametrize("line", ["1.0 2.0 x recipients one", "1.0 2.0 3 nobody one", "1.0 2.0 3", "seed", "seed x"])
+def test_a_line_that_is_none_is_named(line: str) -> None:
+    with pytest.raises(PlanUnreadable, match="line"):
+        parse(f"seconds 1\n{line}\n")
+
+
+def test_a_plan_is_saved_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "plan.txt"
+    assert main(["--seed", "5", "--plan-only", "--save-plan", str(saved)]) == 0
+    first = capsys.readouterr().out
+    assert main(["--plan", str(saved), "--every", "9", "--plan-only"]) == 0
+    assert capsys.readouterr().out == first
+    assert parse(saved.read_text()).seed == 5
+
+
+def test_a_plan_with_a_fault_that_is_gone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "plan.txt"
+    saved.write_text(render(Plan(1, 20, (Strike(1, "gone since", 1, 1),))))
+    with pytest.raises(SystemExit):
+        main(["--plan", str(saved)])
+    assert "gone since" in capsys.readouterr().err
+
+
+def test_what_missed_is_told() -> None:
+    scores = Scores()
+    scores.planned.update(["a", "a", "b", "c", "d"])
+    scores.struck.update(["a", "b", "c"])
+    for name, hits in (("a", None), ("b", 3), ("c", 0)):
+        scores.healed(name, hits)
+    assert scores.missed() == ["c", "d"]
+    told = "\n".join(scores.lines())
+    assert "a (1 more found nothing to strike)" in told and "b (3 hits)" in told
+    assert "c (0 hits, 1 hit nothing)" in told and "missed each time: c, d" in told
