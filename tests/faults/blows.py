@@ -114,14 +114,15 @@ class RemoveTmuxSocket:
     name: str = "tmux socket removed"
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        peer = random.choice(field.peers)
-        process = tmux_of(field.world, peer)
-        path = field.world.root.run / "tmux" / f"{peer.identity}.sock"
-        if process is None or not path.exists():
-            return None
-        path.unlink(missing_ok=True)
-        field.trace(f"{self.name}: {peer.identity}")
-        return _nothing
+        peers = list(field.peers)
+        random.shuffle(peers)
+        for peer in peers:
+            path = field.world.root.run / "tmux" / f"{peer.identity}.sock"
+            if tmux_of(field.world, peer) is not None and path.exists():
+                path.unlink(missing_ok=True)
+                field.trace(f"{self.name}: {peer.identity}")
+                return _nothing
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +140,10 @@ class FlagAppears:
         field.expects.flagged(peer.identity, self.flag)
         path.touch(0o600)
         field.trace(f"{self.name}: {peer.identity}")
-        return partial(_start, field, peer.name) if self.flag == "stopped" else _nothing
+        return partial(start_again, field, peer.name) if self.flag == "stopped" else _nothing
 
 
-def _start(field: Field, name: str) -> None:
+def start_again(field: Field, name: str) -> None:
     """Start a peer as an operator does, again until a server has done it: there may be none, or one that is stopped."""
     server = supervisor(field.world)
     if server is None or is_stopped(server.pid) or field.world.run("start", name).returncode:

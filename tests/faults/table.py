@@ -5,6 +5,7 @@ from typing import Final
 from tests.faults.blows import BLOWS
 from tests.faults.fault import Fault
 from tests.faults.injections import FAULTS
+from tests.faults.odd_files import ODD_FILES
 
 # Each of these costs a second or two in which nothing is delivered.
 WEIGHTS: Final = {
@@ -24,7 +25,7 @@ ORDINARY: Final = 1.0
 
 def faults(*, with_injections: bool = True) -> dict[str, Fault]:
     """Return every fault by its name."""
-    every: tuple[Fault, ...] = (*BLOWS, *(FAULTS if with_injections else ()))
+    every: tuple[Fault, ...] = (*BLOWS, *ODD_FILES, *(FAULTS if with_injections else ()))
     return {fault.name: fault for fault in every}
 
 

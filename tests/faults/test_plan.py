@@ -1,5 +1,6 @@
 """The same seed gives the same plan and the same choices; another one gives others."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,15 @@ import pytest
 from tests.faults.__main__ import main
 from tests.faults.bodies import compose
 from tests.faults.fault import Fault, Peer
+from tests.faults.operator import Operator
 from tests.faults.plan import LONGEST_SECONDS, SHORTEST_SECONDS, Plan, Strike, Whom, actor, plan
 from tests.faults.plan_file import PlanUnreadable, parse, render
 from tests.faults.scores import Scores
 from tests.faults.senders import Wish, wish
 from tests.faults.table import faults, weight
+from tests.faults.test_seeds import MUST_STRIKE, ORDINARY, PLANS, SMALL_DISK
+from tests.live.world import World
+from transport.paths import Root
 
 WEIGHTS = {"one": 1.0, "two": 3.0}
 
@@ -125,3 +130,22 @@ def test_what_missed_is_told() -> None:
     told = "\n".join(scores.lines())
     assert "a (1 more found nothing to strike)" in told and "b (3 hits)" in told
     assert "c (0 hits, 1 hit nothing)" in told and "missed each time: c, d" in told
+
+
+def test_what_ci_runs_has_every_kind_of_fault() -> None:
+    """As root and, but for the full disk, as anybody else; a new fault needs a place in one of those plans."""
+    there = {path.stem: parse(path.read_text("utf-8")) for path in PLANS.glob("*.txt")}
+    assert sorted(there) == sorted((*ORDINARY, *SMALL_DISK))
+    kinds = {name: {strike.fault for strike in each.strikes} for name, each in there.items()}
+    assert set().union(*(kinds[name] for name in ORDINARY)) == set(faults()) - {"disk full"}
+    for name, wanted in MUST_STRIKE.items():
+        strikes = Counter(strike.fault for strike in there[name].strikes)
+        assert all(strikes[fault] >= count for fault, count in wanted.items())
+    assert all(each.seconds <= 20 for each in there.values())
+
+
+@pytest.mark.parametrize("name", ["every-kind-1", "every-kind-2"])
+def test_faults_of_a_standby_are_planned_where_there_is_one(name: str) -> None:
+    found = parse((PLANS / f"{name}.txt").read_text("utf-8"))
+    assert any(strike.fault.startswith("standby") for strike in found.strikes)
+    assert Operator(World(Root(Path("/nowhere"))), found.seed).wanted == 2

@@ -1,8 +1,10 @@
-"""Short runs of the fault machine: some seeds, and every one that ever found something."""
+"""Short runs of the fault machine: plans that once found something, and others that have every other kind of fault."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,18 +15,27 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fault machine finds processes in /proc"),
 ]
 
-SECONDS = 20
 DEADLINE_SECONDS = 420
-SEEDS = (1, 2, 3, 22, 43)
-SMALL_DISK = pytest.param(
-    2005, "--small-disk", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk of its own")
+PLANS = Path(__file__).parent / "plans"
+ORDINARY = ("every-kind-1", "every-kind-2", "seed-22", "seed-43")
+SMALL_DISK = ("disk-full", "seed-2005")
+MUST_STRIKE = {"disk-full": {"disk full": 3}}
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk of its own")
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, ()) for name in ORDINARY),
+        *(pytest.param(name, ("--small-disk",), marks=needs_root) for name in SMALL_DISK),
+    ],
 )
-
-
-@pytest.mark.parametrize(("seed", "more"), [*((seed, "") for seed in SEEDS), SMALL_DISK])
-def test_the_books_balance(seed: int, more: str) -> None:
-    words = ["--seed", str(seed), "--minutes", f"{SECONDS / 60:.3f}", "--every", "1.5", *more.split()]
-    argv = [sys.executable, "-m", "tests.faults", *words]
+def test_the_books_balance(name: str, more: tuple[str, ...]) -> None:
+    argv = [sys.executable, "-m", "tests.faults", "--plan", str(PLANS / f"{name}.txt"), *more]
     done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    said = f"{done.stdout}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, said
     assert "every book balances" in done.stdout
+    for fault, count in MUST_STRIKE.get(name, {}).items():
+        struck = re.search(rf"^ +(\d+)  {fault}", done.stdout, re.MULTILINE)
+        assert struck is not None and int(struck[1]) >= count, said

@@ -11,7 +11,7 @@ from random import Random
 
 from lifecycle.runtimes.agents.antics import FILE
 from lifecycle.runtimes.scripted import SCRIPTED
-from tests.faults.fault import Field, Peer
+from tests.faults.fault import Field, NotYet, Peer
 from transport.identity import parse_identity
 from transport.process import ProcessId, is_stopped
 from transport.screen import Reading, read_screen, screen_of
@@ -64,21 +64,28 @@ class Grip:
         return None if reading is None else reading.input_text
 
     def tell(self, **antics: object) -> bool:
-        """Have the agent do something now; False when it is not ready to be told."""
+        """Have the agent do something now; False when it is not ready to be told, or the disk is full."""
         if not self.is_there() or not _catches(self.agent.pid, signal.SIGUSR1):
             return False
-        fresh = self.peer.cwd / f"{FILE}.new"
-        fresh.write_text(json.dumps(antics))
-        fresh.replace(self.peer.cwd / FILE)
+        try:
+            self._write(antics)
+        except OSError:
+            return False
         with suppress(ProcessLookupError):
             os.kill(self.agent.pid, signal.SIGUSR1)
             return True
         return False
 
     def forget(self) -> None:
-        """Have the agent be itself again."""
-        self.tell()
+        """Have the agent be itself again; raises NotYet while the disk is full."""
+        if not self.tell() and self.is_there() and _is_full(self.peer.cwd):
+            raise NotYet("the disk is full")
         (self.peer.cwd / FILE).unlink(missing_ok=True)
+
+    def _write(self, antics: dict[str, object]) -> None:
+        fresh = self.peer.cwd / f"{FILE}.new"
+        fresh.write_text(json.dumps(antics))
+        fresh.replace(self.peer.cwd / FILE)
 
 
 def grip(field: Field, peer: Peer) -> Grip | None:
@@ -107,6 +114,10 @@ def any_session(field: Field, random: Random, *, policy: str | None = None, read
 def _is_ready(found: Grip) -> bool:
     reading = found.reading()
     return reading is not None and reading.state in (ScreenState.READY, ScreenState.BUSY)
+
+
+def _is_full(place: Path) -> bool:
+    return os.statvfs(place).f_bavail == 0
 
 
 def _catches(pid: int, number: int) -> bool:
