@@ -1,7 +1,7 @@
 """`python -m bench [NAME …] [--quick] [--record [--note TEXT]] [--strict] [--minutes N]`: run benchmarks, show figures.
 
 Without a name: every module that is not long, and the contract's table at the end. `contract` runs only what
-that table needs.
+that table needs, `profile [PATH …]` prints where a path spends its time.
 """
 
 import argparse
@@ -18,11 +18,14 @@ from typing import Final
 import bench
 from bench.contract import FLOORS, MODULES, section, unmet
 from bench.machine import TOP, describe
+from bench.profile import PATHS, profile
 from bench.rows import Row, table
 
 RESULTS: Final = TOP / "bench" / "RESULTS.md"
 CONTRACT: Final = "contract"
 SOAK: Final = "soak"
+PROFILE: Final = "profile"
+NAMES: Final = "one of: {} (default: all but the long ones); or: profile [send] [hand-over] [wake], which only prints"
 NOTE: Final = "> "
 LONG: Final = frozenset({"growth", SOAK})
 TITLE: Final = """# Results
@@ -106,13 +109,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = available()
     parser = argparse.ArgumentParser(prog="python -m bench", description=bench.__doc__)
     shown = ", ".join([CONTRACT, *known])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {shown} (default: all but the long ones)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES.format(shown))
     parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
     parser.add_argument("--record", action="store_true", help=f"write {RESULTS.relative_to(TOP)}")
     parser.add_argument("--note", default="", metavar="TEXT", help="with --record: one more note in each section")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bound is not met")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long the soak runs (60)")
     arguments = parser.parse_args(argv)
+    if arguments.names[:1] == [PROFILE]:
+        if unknown := sorted(set(arguments.names[1:]) - PATHS.keys()):
+            parser.error(f"no path named {', '.join(unknown)}; there are: {', '.join(PATHS)}")
+        profile(arguments.names[1:], quick=arguments.quick)
+        return 0
     if unknown := sorted(set(arguments.names) - {CONTRACT, *known}):
         parser.error(f"no benchmark named {', '.join(unknown)}; there are: {shown}")
     if arguments.note and not arguments.record:

@@ -27,10 +27,11 @@ POLL_SECONDS: Final = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """An agent at its ready input line: its pane, and where its transcript will be."""
+    """An agent at its ready input line: its pane, where its transcript will be, how long it took once tmux ran."""
 
     pane: Pane
     transcript: Path
+    ready_seconds: float
 
 
 @asynccontextmanager
@@ -40,6 +41,7 @@ async def bare_agent(run: Path, cwd: Path, env: dict[str, str], number: int) -> 
     command = SCRIPTED.command(LaunchSpec(Mode.FRESH, session_id, cwd, cwd, sys.executable))
     socket = run / f"bare{number}.sock"
     server, pane_id = start(socket, command, cwd, env)
+    began = time.perf_counter()
     pane = open_pane(socket, "bare", server, pane_id)
 
     async def is_ready() -> bool:
@@ -47,7 +49,8 @@ async def bare_agent(run: Path, cwd: Path, env: dict[str, str], number: int) -> 
 
     try:
         await poll(is_ready, POLL_SECONDS)
-        yield Bare(pane, cwd / ".peerwake/runtimes/scripted" / f"{session_id}.jsonl")
+        took = time.perf_counter() - began
+        yield Bare(pane, cwd / ".peerwake/runtimes/scripted" / f"{session_id}.jsonl", took)
     finally:
         await pane.aclose()
         terminate(server)

@@ -36,11 +36,11 @@ class Served:
 
 
 @contextmanager
-def server() -> Iterator[Served]:
-    """Run the server in a process and a root of its own."""
+def server(prefix: Sequence[str] = ()) -> Iterator[Served]:
+    """Run the server in a process and a root of its own; `prefix` are the words before its command line."""
     home = Path(tempfile.mkdtemp(prefix="pwb-", dir="/tmp"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.mcp_server_process", str(home)],
+        [*prefix, sys.executable, "-m", "bench.mcp_server_process", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=TOP,
