@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.ground import ground, spread
-from bench.rows import Row
+from bench.rows import Row, answer
 from bench.terms import TERMS
 from tests.live.control import Control
 from tests.live.world import World, until
@@ -51,8 +51,10 @@ def _row(what: str, step: Callable[[SpoolStore], None], few: SpoolStore, many: S
         shallow.append(_seconds(step, few))
         deep.append(_seconds(step, many))
     value, floor = statistics.median(deep), statistics.median(shallow)
-    note, bound = f"{floor * 1e6:.0f} µs with {FEW}", TERMS["ephemeral.depth"].bound
-    return Row(f"{what}, {MANY:,} waiting", value * 1e6, "µs", bound, value / floor, f"{FEW} waiting", note)
+    name, of, note = f"{what}, {MANY:,} waiting", f"{FEW} waiting", f"{floor * 1e6:.0f} µs with {FEW}"
+    if step is one_task:
+        return answer("ephemeral.depth", value * 1e6, name=name, ratio=value / floor, of=of, note=note)
+    return Row(name, value * 1e6, "µs", TERMS["ephemeral.depth"].bound, value / floor, of, note)
 
 
 def _seconds(step: Callable[[SpoolStore], None], store: SpoolStore) -> float:
