@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.processes import has_client
+from tests.faults.sightings import Line
 from tests.faults.vigil import GONE_SECONDS, Standing
 from tests.faults.witness import Witness
 from tests.live.world import World
@@ -96,6 +97,18 @@ def test_lines_of_ends_are_read_from_all_logs(world: World) -> None:
         ("server-exit", 7, "unknown"),
         ("close", 8, "idle"),
     }
+
+
+@pytest.mark.parametrize(("is_closing", "found"), [(True, [Line("close", ALICE, 5, "stopped")]), (False, [])])
+def test_a_close_whose_line_is_missing_stands_in_the_last_record(
+    world: World, is_closing: bool, found: list[Line]
+) -> None:
+    record = {"tmux": {"pid": 5, "started": "1"}, "end": "stopped", "is_closing": is_closing}
+    (world.root.state / f"{ALICE}.last").write_text(json.dumps(record))
+    witness = Witness(world)
+    witness.look()
+    witness.read_logs()
+    assert witness.seen.lines == found
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Witness:
     world: World
     seen: Sightings = field(default_factory=Sightings)
     _living: dict[tuple[str, str], tuple[Life, ProcessId]] = field(default_factory=dict)
+    _closed: set[Line] = field(default_factory=set)
     _flags: dict[tuple[str, int, int], tuple[Span, Span | None]] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
@@ -59,6 +60,7 @@ class Witness:
         for life, agent in self._living.values():
             if life.gone_at is None and not agent.is_alive():
                 life.gone_at = time.time()
+        self._closed.update(_last_closed(self.world.root.state))
         self._look_at_stops()
         disk = os.statvfs(self.world.root.home)
         if disk.f_frsize * disk.f_bavail < ROOM_BYTES:
@@ -85,9 +87,13 @@ class Witness:
             self._flags[name] = (flagged, stop)
 
     def read_logs(self) -> None:
-        """Take what was written of ends, rotated files too."""
+        """Take what was written of ends, rotated files too.
+
+        A server that is killed behind a close has no time for its line, but the last record says why it was closed.
+        """
         logs = self.world.root.logs
-        self.seen.lines = [line for name in PLACES for path in sorted(logs.glob(f"{name}*")) for line in _lines(path)]
+        lines = [line for name in PLACES for path in sorted(logs.glob(f"{name}*")) for line in _lines(path)]
+        self.seen.lines = [*lines, *sorted(self._closed - set(lines), key=str)]
 
 
 def _records(state: Path) -> Iterator[tuple[str, str, ProcessId, ProcessId]]:
@@ -97,6 +103,15 @@ def _records(state: Path) -> Iterator[tuple[str, str, ProcessId, ProcessId]]:
             data = json.loads(path.read_text())
             tmux, agent = (ProcessId(data[name]["pid"], data[name]["started"]) for name in ("tmux", "pane"))
             yield path.stem, data["fence"], tmux, agent
+
+
+def _last_closed(state: Path) -> Iterator[Line]:
+    """Yield the last session of each identity, if somebody closed it."""
+    for path in state.glob("*.last"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads(path.read_text())
+            if data["end"] is not None and data["is_closing"]:
+                yield Line("close", path.stem, int(data["tmux"]["pid"]), str(data["end"]))
 
 
 def _lines(path: Path) -> Iterator[Line]:
