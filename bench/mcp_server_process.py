@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import mcp_types as types
 from mcp.server.lowlevel import Server
 
@@ -124,6 +125,7 @@ async def serve(home: Path) -> None:
             kick=lambda identity: None,
             is_supervised=lambda: False,
             is_live=lambda identity: False,
+            repeated=lambda identity: anyio.lowlevel.checkpoint(),
         )
         service = cast(Service, AcceptingService(root, dispatcher))
         options = ServeOptions(port=0)

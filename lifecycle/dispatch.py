@@ -29,7 +29,8 @@ HOPELESS = frozenset({Hold.STOPPED, Hold.CRASH_LOOPING})
 class Dispatcher:
     """Accepts messages; `kick` tells the drain of an identity that there is one.
 
-    `is_supervised` tells whether this process delivers, `is_live` whether an identity has a session.
+    `is_supervised` tells whether this process delivers, `is_live` whether an identity has a session, and
+    `repeated` hears whose message was only the repetition of one that was accepted.
     """
 
     resolver: Resolver
@@ -41,6 +42,7 @@ class Dispatcher:
     kick: Callable[[Identity], None]
     is_supervised: Callable[[], bool]
     is_live: Callable[[Identity], bool]
+    repeated: Callable[[Identity], Awaitable[None]]
 
     async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
         """Accept one message and wait for its receipt while progress is under way.
@@ -95,6 +97,7 @@ class Dispatcher:
     ) -> SendResult:
         """Answer a repetition with what became of the first message, wherever that went."""
         first = accepted.message
+        await self.repeated(first.sender)
         with self.board.watch(first.id, first.recipient) as watch:
             await self._catch_up(watch)
             profile = self.resolver.registry.get(first.recipient.personality)

@@ -28,6 +28,7 @@ class Flag(StrEnum):
     REFRESH = "refresh"
     FAILED = "failed"
     ARMED = "armed"
+    REPEATED = "repeated"
 
 
 class Flags:

@@ -8,6 +8,7 @@ from lifecycle.deck import Deck
 from lifecycle.flags import Flag
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.states import End
+from transport.errors import PeerwakeError
 from transport.identity import OPERATOR, SYSTEM, Identity
 from transport.spool.records import Lease
 from transport.vocabulary import Hold, Stage
@@ -25,12 +26,32 @@ class TaskEnd:
 
         It is on disk when this returns, whether or not a drain is at work on the identity.
         """
-        session = await anyio.to_thread.run_sync(self.deck.sessions.live, self.identity)
-        lease = await self.deck.spool.leased(self.identity)
-        if session is None or lease is None or lease.stage is Stage.HELD or session.task != lease.message.id:
+        lease = await self._in_hand()
+        if lease is None:
             return False
         await anyio.to_thread.run_sync(self.deck.flags.set, self.identity, Flag.ARMED, lease.message.id)
         return True
+
+    async def repeated(self) -> None:
+        """The worker sent with a key what it had sent before: nothing new is in the spool, and it counts as sent.
+
+        On disk when this returns; what fails is logged.
+        """
+        try:
+            if (lease := await self._in_hand()) is not None:
+                await anyio.to_thread.run_sync(self.deck.flags.set, self.identity, Flag.REPEATED, _attempt(lease))
+        except PeerwakeError as error:
+            self.deck.settler.logs.lifecycle.write("repeat-not-noted", identity=self.identity, reason=error)
+
+    async def _in_hand(self) -> Lease | None:
+        """Return the task that the live session was handed, None if it was handed none."""
+        session = await anyio.to_thread.run_sync(self.deck.sessions.live, self.identity)
+        if session is None or session.task is None:
+            return None
+        lease = await self.deck.spool.leased(self.identity)
+        if lease is None or lease.stage is Stage.HELD or session.task != lease.message.id:
+            return None
+        return lease
 
     def says_done(self, lease: Lease) -> bool:
         """Tell whether the worker said that this task is done."""
@@ -38,7 +59,9 @@ class TaskEnd:
 
     async def is_armed(self, lease: Lease) -> bool:
         """Tell whether the worker has sent anything since it was handed its task, or said that it is done."""
-        return self.says_done(lease) or await self.deck.spool.sent_since(lease.message.id)
+        if self.says_done(lease) or self.deck.flags.text(self.identity, Flag.REPEATED) == _attempt(lease):
+            return True
+        return await self.deck.spool.sent_since(lease.message.id)
 
     async def is_answered(self, lease: Lease) -> bool:
         """Tell whether the task has its reply, or the worker said that it is done.
@@ -54,7 +77,8 @@ class TaskEnd:
     async def finish(self, lease: Lease, evidence: str) -> None:
         """Settle a task that was answered or is done."""
         await self.deck.settler.consumed(lease, evidence)
-        await anyio.to_thread.run_sync(self.deck.flags.clear, self.identity, Flag.ARMED)
+        for flag in (Flag.ARMED, Flag.REPEATED):
+            await anyio.to_thread.run_sync(self.deck.flags.clear, self.identity, flag)
 
     async def give_up(self, session: Session, lease: Lease, reason: str, attempts: int | None = None) -> None:
         """Close the session; its task is tried again, unless the worker answered in the last moment."""
@@ -88,3 +112,8 @@ class TaskEnd:
         except SessionUnreadable:
             return False
         return last is not None and last.task == lease.message.id and last.end not in (None, End.TASK)
+
+
+def _attempt(lease: Lease) -> str:
+    """Return a name that no other attempt at a task has."""
+    return f"{lease.message.id} {lease.leased_at}"

@@ -37,6 +37,7 @@ from lifecycle.runtimes.table import Table, load_table
 from lifecycle.session import Sessions
 from lifecycle.settle import Settler
 from lifecycle.supervise import Supervisor
+from lifecycle.task_end import TaskEnd
 from lifecycle.terminals import Terminals
 from lifecycle.verbs import Verbs
 from lifecycle.visits import Visits
@@ -217,6 +218,7 @@ def _dispatcher(on: _Ground, supervisor: Supervisor, kick: Kick) -> Dispatcher:
         kick,
         is_supervised=lambda: supervisor.is_running,
         is_live=lambda identity: identity in supervisor.watched,
+        repeated=lambda sender: TaskEnd(supervisor.deck, sender).repeated(),
     )
 
 

@@ -31,6 +31,7 @@ class Desk:
     supervised: bool = True
     live: bool = False
     kicked: list[Identity] = field(default_factory=list)
+    repeats: list[Identity] = field(default_factory=list)
     on_kick: Callable[[Identity], None] | None = None
     dispatcher: Dispatcher = field(init=False)
 
@@ -46,7 +47,11 @@ class Desk:
             self._kick,
             lambda: self.supervised,
             lambda _: self.live,
+            self._repeated,
         )
+
+    async def _repeated(self, identity: Identity) -> None:
+        self.repeats.append(identity)
 
     def _kick(self, identity: Identity) -> None:
         self.kicked.append(identity)
@@ -182,6 +187,7 @@ async def test_a_repeated_key_is_the_first_message_and_its_outcome(desk: Desk) -
     first = await desk.send(wait=0, key="k")
     again = await desk.send(wait=0, key="k")
     assert again.duplicate and again.message_id == first.message_id
+    assert desk.repeats == [BOB]
     lease = await desk.stage.spool.lease(ALICE, "f", desk.stage.clock.wall())
     assert lease is not None
     await desk.stage.deck.settler.consumed(lease, "transcript")

@@ -10,11 +10,12 @@ from lifecycle.flags import Flag
 from lifecycle.session import Session
 from lifecycle.states import End
 from lifecycle.task_end import TaskEnd
-from tests.lifecycle.shift import WORKER, Shift, worker_scene
+from tests.lifecycle.shift import WINDOWS, WORKER, Shift, worker_scene
 from tests.lifecycle.stage import ALICE, BOB, Scene
 from transport.identity import Identity
 from transport.message import Message
 from transport.paths import Root
+from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone
 from transport.vocabulary import Hold, MessageState, ScreenState, Stage
 
@@ -174,3 +175,36 @@ async def test_done_is_refused_before_a_task_was_handed_over_and_of_any_other_se
     assert not await end.say_done()
     stage.session(WORKER)
     assert not await end.say_done()
+
+
+async def test_what_a_worker_sent_in_an_earlier_attempt_and_repeats_counts_as_sent(stage: Scene) -> None:
+    """By its key it is one message, so that nothing new is in the spool."""
+    message = await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await shift.has(message)
+        await shift.drain.end.repeated()
+        await shift.ends(message, MessageState.CONSUMED, limit=WINDOWS["ephemeral_silence_seconds"] / 2)
+    assert stage.actor.typed == [message.id]
+    assert not stage.deck.flags.is_set(WORKER, Flag.REPEATED)
+
+
+async def test_a_repetition_counts_for_the_attempt_in_hand_alone_and_is_no_reply(stage: Scene) -> None:
+    end, message = TaskEnd(stage.deck, WORKER), await stage.send(to=WORKER)
+
+    async def handed() -> Lease:
+        await stage.clock.advance(60)
+        lease = await stage.spool.lease(WORKER, "task", stage.clock.wall())
+        await stage.spool.stage(message.id, Stage.PASTING, stage.clock.wall())
+        assert lease is not None and not await end.is_armed(lease)
+        return lease
+
+    lease = await handed()
+    await end.repeated()
+    session = stage.session(WORKER, task="m_of_another")
+    await end.repeated()
+    assert not await end.is_armed(lease)
+    stage.deck.sessions.update(session, task=message.id)
+    await end.repeated()
+    assert await end.is_armed(lease) and not end.says_done(lease) and not await end.is_answered(lease)
+    await stage.deck.settler.failed(lease, "it died")
+    assert not await end.is_armed(await handed())
