@@ -121,7 +121,9 @@ class Drain:
     async def _wake_failed(self, reason: str) -> None:
         deck = self.deck
         lease = await deck.spool.lease(self.identity, "no-session", deck.clock.wall())
-        if lease is not None:
+        if lease is None:
+            await self.news.pause(UNKNOWN_SECONDS)
+        else:
             await deck.settler.failed(lease, f"waking failed: {reason}")
 
     async def _deliver_head(self, session: Session) -> None:
@@ -134,7 +136,7 @@ class Drain:
                 return
             lease = await deck.spool.lease(self.identity, session.fence, deck.clock.wall())
             if lease is None:
-                await self.news.pause(LOOK_AGAIN[0])
+                await self.news.pause(UNKNOWN_SECONDS)
                 return
             self.unknown_since = None
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)

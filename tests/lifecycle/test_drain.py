@@ -497,6 +497,35 @@ async def test_a_clock_that_jumps_does_not_stretch_a_backoff(stage: Scene, hours
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+async def test_a_backoff_longer_than_any_by_now_is_waited_out_without_a_hurry(root: Root, is_live: bool) -> None:
+    """The setting was lowered while a message waited; the spool still knows when it is due."""
+    async with scene(root, backoff_max_seconds=5.0) as stage:
+        message = await stage.send()
+        await stage.spool.lease(ALICE, "f", stage.clock.wall())
+        due = stage.clock.wall() + 200
+        await stage.spool.release(message.id, "x", stage.clock.wall(), not_before=due, attempted=True)
+        pauses, sleep = [], stage.clock.sleep
+
+        async def sleeping(seconds: float) -> None:
+            pauses.append(seconds)
+            await sleep(seconds)
+
+        stage.clock.sleep = sleeping  # type: ignore[method-assign]
+        if is_live:
+            stage.session()
+        else:
+            stage.starter.plays = [WakeFailed("no client") for _ in range(10_000)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Drain(stage.deck, ALICE).run)
+            await stage.clock.until(lambda: len(pauses) > 2, limit=60)
+            assert min(pauses) >= 1
+            stage.starter.plays = []
+            await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED), step=1)
+            tasks.cancel_scope.cancel()
+        assert stage.clock.wall() >= due
+
+
 async def test_what_the_client_holds_does_not_grow_old_by_a_jump(stage: Scene) -> None:
     """A machine that slept for two days, or a clock set forth; what really lasts too long is given up as before."""
     stage.actor.plays = [INJECTED]
