@@ -42,12 +42,20 @@ def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     return Config(os.path.abspath(os.path.expanduser(home)), start, seconds, credential)
 
 
+def open_missing() -> None:
+    """Have nothing where a client left standard input, output or error closed: a socket would become one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
 def main(argv: list[str]) -> int:
     """Run the bridge; returns the exit code."""
+    open_missing()
     try:
         return Bridge(configure(argv, os.environ)).run()
     except ValueError as error:
-        sys.stderr.write(f"peerwake bridge: {error}\n")
+        os.write(2, f"peerwake bridge: {error}\n".encode("utf-8", "replace"))
         return 2
     except KeyboardInterrupt:
         return 130

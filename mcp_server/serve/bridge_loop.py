@@ -19,6 +19,7 @@ BUFFER_BYTES = 4 << 20
 LONGEST_BYTES = 16 << 20
 START_SECONDS = 15.0
 GRACE_SECONDS = 3.0
+HELLO_SECONDS = 3.0
 LINGER_SECONDS = 1.0
 REFUSED_SECONDS = 2.0
 FIRST_RETRY = 0.01
@@ -57,7 +58,7 @@ class Bridge:
         self._to_client = bytearray()
         self._from_server = bytearray()
         self._to_server = bytearray()
-        self._awaits_hello = False
+        self._is_greeted = False
         self._is_skipping = False
         self._is_ended = False
         self._has_given_up = False
@@ -68,6 +69,7 @@ class Bridge:
         self._retry = FIRST_RETRY
         self._next_start = now
         self._deadline = now + min(START_SECONDS, config.reconnect_seconds)
+        self._hello_by = now
         self._reason = ""
 
     def run(self) -> int:
@@ -121,6 +123,8 @@ class Bridge:
             times.append(self._next_try)
             if not self._has_given_up:
                 times.append(self._deadline)
+        elif not self._is_greeted:
+            times.append(self._hello_by)
         return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else 60_000.0
 
     # the client
@@ -196,53 +200,64 @@ class Bridge:
         for line in lines:
             if self._socket is None:
                 return
-            if self._awaits_hello:
-                self._greeted(line)
-            else:
+            if self._is_greeted:
                 self._to_client += self._session.from_server(line)
+            else:
+                self._greeted(line)
 
     def _greeted(self, line: bytes) -> None:
-        self._awaits_hello = False
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            answer = {}
-        if answer.get("ok") is True:
+        problem = refusal_in(line)
+        if problem is None:
+            self._is_greeted = True
             self._has_given_up = False
-            self._retry = FIRST_RETRY
             self._reason = ""
             self._release_start()
             return
-        problem = answer.get("error") or {}
-        self._disconnected(str(problem.get("message", "the server did not accept the connection")))
+        self._drop(problem)
         self._next_try = time.monotonic() + REFUSED_SECONDS
         self._give_up(f"peerwake refuses this client: {self._reason}")
 
     def _disconnected(self, reason: str) -> None:
+        self._drop(reason)
+        if self._has_given_up and self._session.pending:
+            self._give_up(self._advice())
+
+    def _drop(self, reason: str) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        now = time.monotonic()
         self._reason = reason
         self._from_server.clear()
         self._to_server.clear()
+        now = time.monotonic()
+        if not self._is_greeted:
+            # It was none of ours, or it is ending: that is no reason to wait longer for one.
+            self._try_later(now)
+            return
+        self._is_greeted = False
         self._next_try = now + FIRST_RETRY
         self._retry = FIRST_RETRY
-        if not self._has_given_up:
-            self._deadline = now + self._config.reconnect_seconds
-            # Time for a restart that somebody else makes; spread, so that bridges do not all start one.
-            self._next_start = now + GRACE_SECONDS + os.getpid() % 10 / 10
+        self._deadline = now + self._config.reconnect_seconds
+        # Time for a restart that somebody else makes; spread, so that bridges do not all start one.
+        self._next_start = now + GRACE_SECONDS + os.getpid() % 10 / 10
+
+    def _try_later(self, now: float) -> None:
+        self._next_try = now + (PATIENT_RETRY if self._has_given_up else self._retry)
+        self._retry = min(self._retry * 2, LAST_RETRY)
 
     def _connect_if_due(self) -> None:
         now = time.monotonic()
-        if self._socket is not None or (self._is_ended and not self._session.pending):
+        if self._is_greeted or (self._is_ended and not self._session.pending):
             return
+        if self._socket is not None:
+            if now < self._hello_by:
+                return
+            self._disconnected(f"{self._config.socket}: who listens there does not answer")
         if now >= self._next_try:
             self._connect()
             if self._socket is not None:
                 return
-            self._next_try = now + (PATIENT_RETRY if self._has_given_up else self._retry)
-            self._retry = min(self._retry * 2, LAST_RETRY)
+            self._try_later(now)
             if self._config.start and now >= self._next_start:
                 self._start()
         if now >= self._deadline and not self._has_given_up:
@@ -263,7 +278,7 @@ class Bridge:
             self._reason = f"{self._config.socket} belongs to a server of another user (uid {uid}); it was told nothing"
             return
         self._socket = connection
-        self._awaits_hello = True
+        self._hello_by = time.monotonic() + min(START_SECONDS, max(HELLO_SECONDS, self._config.reconnect_seconds))
         self._from_server.clear()
         self._to_server = bytearray(self._hello() + self._session.replay())
         self._flush()
@@ -319,3 +334,18 @@ class Bridge:
         if self._start_lock >= 0:
             os.close(self._start_lock)
             self._start_lock = -1
+
+
+def refusal_in(line: bytes) -> str | None:
+    """Return why a server does not take us, from the first line it says; None where it does."""
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        answer = None
+    problem = None
+    if isinstance(answer, dict):
+        if answer.get("ok") is True:
+            return None
+        problem = answer.get("error")
+    text = problem.get("message") if isinstance(problem, dict) else None
+    return text if isinstance(text, str) else "the server did not accept the connection"

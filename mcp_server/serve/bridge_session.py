@@ -19,9 +19,9 @@ class Session:
     """What a client has said on stdio and what it still waits for; knows JSON-RPC, does no input or output."""
 
     def __init__(self) -> None:
-        self.pending: dict[str, bytes] = {}
+        self.pending: dict[str, list[bytes]] = {}
         self.pending_bytes = 0
-        self._initialize: dict[str, object] | None = None
+        self._initialize = b""
         self._initialize_key = ""
         self._initialized = b""
         self._is_greeted = False
@@ -49,7 +49,7 @@ class Session:
         elif method == "notifications/initialized":
             self._initialized = line
         elif method == "notifications/cancelled" and isinstance(message.get("params"), dict):
-            self._forget(key_of(message["params"].get("requestId")))
+            self._forget(key_of(message["params"].get("requestId")), all_of_them=True)
         return line, b""
 
     def from_server(self, line: bytes) -> bytes:
@@ -71,36 +71,55 @@ class Session:
     def replay(self) -> bytes:
         """Return what a new server has to hear: the handshake, then what is still unanswered, in its order."""
         lines = []
-        if self._is_greeted and self._initialize is not None:
+        if self._is_greeted and self._initialize:
             self._is_replaying = True
-            lines.append(json.dumps(self._initialize | {"id": REPLAY_ID}).encode() + b"\n")
-            lines.append(self._initialized)
-        return b"".join([*lines, *self.pending.values()])
+            lines += [self._initialize, self._initialized]
+        for waiting in self.pending.values():
+            lines += waiting
+        return b"".join(lines)
 
     def give_up(self, text: str) -> bytes:
         """Return an error for every request that waits, and wait for none of them any more."""
-        lines = [error_line(json.loads(key), NO_SERVER, text) for key in self.pending]
+        lines = [error_line(json.loads(key), NO_SERVER, text) for key, waiting in self.pending.items() for _ in waiting]
         self.pending.clear()
         self.pending_bytes = 0
         return b"".join(lines)
 
     def _remember(self, message: dict[str, object], key: str, line: bytes) -> None:
         if message["method"] == "initialize":
-            self._initialize, self._initialize_key, self._is_greeted = message, key, False
-        self.pending[key] = line
+            self._initialize, self._initialize_key, self._is_greeted = again(message), key, False
+        # A client may use an id that is still in flight.
+        self.pending.setdefault(key, []).append(line)
         self.pending_bytes += len(line)
 
-    def _forget(self, key: str) -> None:
-        self.pending_bytes -= len(self.pending.pop(key, b""))
+    def _forget(self, key: str, all_of_them: bool = False) -> None:
+        waiting = self.pending.get(key)
+        while waiting:
+            self.pending_bytes -= len(waiting.pop(0))
+            if not waiting:
+                del self.pending[key]
+            if not all_of_them:
+                return
 
 
 def key_of(request_id: object) -> str:
-    """Return a key that tells 1 from "1" and can be read back."""
-    return json.dumps(request_id)
+    """Return a key that tells 1 from "1" and can be read back, empty for what is no id of a request."""
+    return json.dumps(request_id) if isinstance(request_id, (str, int)) else ""
+
+
+def again(message: dict[str, object]) -> bytes:
+    """Return a handshake as it is repeated to the next server, empty for one that cannot be."""
+    try:
+        return json.dumps(message | {"id": REPLAY_ID}).encode() + b"\n"
+    except RecursionError:
+        return b""
 
 
 def marked(message: dict[str, object], line: bytes) -> bytes:
-    """Return a call with an id of its own in `_meta`, by which a repetition is known; unchanged if it has one."""
+    """Return a call with an id of its own in `_meta`, by which a repetition is known.
+
+    It is unchanged if it has one, or is nested so deeply that it can be read and not be written.
+    """
     params = message.get("params")
     meta = params.setdefault("_meta", {}) if isinstance(params, dict) else None
     if not isinstance(meta, dict) or REQUEST_META in meta:
@@ -110,6 +129,8 @@ def marked(message: dict[str, object], line: bytes) -> bytes:
         return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(message, separators=(",", ":")).encode()
+    except RecursionError:
+        return line
 
 
 def error_line(request_id: object, code: int, text: str) -> bytes:

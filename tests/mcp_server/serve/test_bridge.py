@@ -3,11 +3,12 @@
 import ast
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 
 import mcp_server.serve.bridge as bridge
-from mcp_server.serve.bridge_session import NO_SERVER, REPLAY_ID, Session
+from mcp_server.serve.bridge_session import NO_SERVER, REPLAY_ID, Session, key_of
 from mcp_server.serve.options import ServeOptions
 from tests.mcp_server import bridge_server
 from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
@@ -336,6 +337,64 @@ async def test_a_client_that_reads_late_gets_everything(root: Root) -> None:
         assert {(await process.read())["id"] for _ in range(count)} == set(range(count))
 
 
+# what is no server
+
+
+@asynccontextmanager
+async def impostor(root: Root, handle: Callable[[anyio.abc.SocketStream], Awaitable[None]]) -> AsyncIterator[None]:
+    """Listen where a server would."""
+
+    async def closing(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await handle(stream)
+
+    listener = await anyio.create_unix_listener(root.server_socket)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, closing)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def test_who_closes_every_connection_is_no_server(root: Root) -> None:
+    """Also one that dies while it greets: each request is told, before and after the bridge gives up."""
+    connections = 0
+
+    async def close(stream: anyio.abc.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.aclose()
+
+    async with impostor(root, close), bridged(root, "--reconnect-seconds", "0.5") as process:
+        for number in range(3):
+            answer = await process.ask(call(number))
+            assert (answer["id"], answer["error"]["code"]) == (number, NO_SERVER)
+        assert connections < 40
+
+
+async def test_who_never_answers_is_no_server(root: Root) -> None:
+    async def hang(stream: anyio.abc.SocketStream) -> None:
+        await anyio.sleep_forever()
+
+    async with impostor(root, hang), bridged(root, "--reconnect-seconds", "0.1") as process:
+        answer = await process.ask(call(1))
+        assert answer["error"]["code"] == NO_SERVER
+        assert "does not answer" in answer["error"]["message"]
+        assert (await process.ask(call(2)))["id"] == 2
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"[1]", b"5", b"x", b'{"ok": false, "error": "no"}', b'{"error": {"message": [1]}}', b"[" * 100_000]
+)
+async def test_who_greets_with_anything_else_is_no_server(root: Root, greeting: bytes) -> None:
+    async def greet(stream: anyio.abc.SocketStream) -> None:
+        await stream.send(greeting + b"\n")
+        await anyio.sleep_forever()
+
+    async with impostor(root, greet), bridged(root) as process:
+        answer = await process.ask(call(1))
+        assert "the server did not accept the connection" in answer["error"]["message"]
+
+
 # no server yet
 
 
@@ -440,6 +499,13 @@ def test_bad_arguments_are_usage_errors(root: Root) -> None:
     assert run_bridge("--home", str(root.home), "--no-start").returncode == 0
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_a_client_left_closed_is_nothing(root: Root, closed: str) -> None:
+    words = shlex.join([sys.executable, "-I", "-S", bridge.__file__, "--home", str(root.home), "--no-start"])
+    done = subprocess.run(["sh", "-c", f"{words} {closed}"], input=b"", capture_output=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_it_imports_little_of_the_standard_library() -> None:
     modules: set[str] = set()
     for path in Path(bridge.__file__).parent.glob("bridge*.py"):
@@ -496,7 +562,45 @@ def test_ids_of_different_types_are_different_requests() -> None:
     session.from_client(json.dumps(PING | {"id": 1}).encode())
     session.from_client(json.dumps(PING | {"id": "1"}).encode())
     session.from_server(b'{"jsonrpc": "2.0", "id": "1", "result": {}}')
-    assert list(session.pending) == ["1"]
+    assert list(session.pending) == [key_of(1)]
     told = [json.loads(line) for line in session.give_up("gone").splitlines()]
     assert [(one["id"], one["error"]["message"]) for one in told] == [(1, "gone")]
     assert (session.pending, session.pending_bytes) == ({}, 0)
+
+
+def test_two_calls_with_one_id_are_two_calls() -> None:
+    session = Session()
+    answer = b'{"jsonrpc": "2.0", "id": 1, "result": {}}'
+    lines = [session.from_client(json.dumps(call(1, message=text)).encode())[0] for text in ("a", "b")]
+    assert session.replay() == b"".join(lines)
+    assert session.pending_bytes == sum(map(len, lines))
+    session.from_server(answer)
+    assert session.replay() == lines[1]
+    session.from_server(answer)
+    assert (session.pending, session.pending_bytes) == ({}, 0)
+    for text in ("a", "b"):
+        session.from_client(json.dumps(call(1, message=text)).encode())
+    assert [json.loads(line)["id"] for line in session.give_up("gone").splitlines()] == [1, 1]
+    assert (session.pending, session.pending_bytes) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":%s}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":%s}}',
+        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}',
+        b'{"jsonrpc":"2.0","result":{},"id":%s}',
+    ],
+)
+def test_no_depth_of_nesting_ends_it(line: bytes) -> None:
+    """There are depths that can be read and not be written."""
+    for depth in range(1, 1100):
+        session = Session()
+        session.from_client(json.dumps(INITIALIZE).encode())
+        session.from_server(b'{"jsonrpc": "2.0", "id": 0, "result": {}}')
+        nested = line % (b"[" * depth + b"]" * depth)
+        session.from_client(nested)
+        session.from_server(nested)
+        session.from_server(b'{"jsonrpc": "2.0", "id": 1, "result": {}}')
+        session.replay()
