@@ -143,8 +143,11 @@ class Drain:
             await self.hand_over(session, lease)
         except (TmuxUnknown, TmuxRefused, LockHeld) as error:
             await self._held(Hold.UNKNOWN, str(error))
-        except TmuxGone:
-            await self.news.pause(LOOK_AGAIN[1])
+        except TmuxGone as error:
+            if await anyio.to_thread.run_sync(session.is_alive):
+                await self._held(Hold.UNKNOWN, str(error))
+            else:
+                await self.news.pause(LOOK_AGAIN[1])
 
     async def _held(self, hold: Hold, detail: str | None) -> None:
         """Say what holds the head back, and wait before the next look; what stays unknown is blocked."""

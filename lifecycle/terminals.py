@@ -219,7 +219,7 @@ class Terminals:
         """
         socket = self.root.tmux_socket(session.identity)
         server = listener(socket)
-        found = None if server is None else await self._agent(session, socket)
+        found = None if server is None else await self._agent(socket)
         if server is not None and found is not None:
             pane_id, agent = found
             return await anyio.to_thread.run_sync(
@@ -231,14 +231,13 @@ class Terminals:
         await anyio.to_thread.run_sync(self.sessions.discard, session)
         return None
 
-    async def _agent(self, session: Session, socket: Path) -> tuple[str, ProcessId] | None:
-        """Return the first pane of a session and its process, None when it has none that lives."""
+    async def _agent(self, socket: Path) -> tuple[str, ProcessId] | None:
+        """Return a server's first pane and its process, whatever its session is called by now; None if it is dead."""
         try:
             survey = await self.surveyor.survey(socket)
         except TmuxGone:
             return None
-        ours = [pane for pane in survey.panes if pane.session == str(session.identity)]
-        first = min(ours, key=lambda pane: int(pane.pane_id[1:]), default=None)
+        first = min(survey.panes, key=lambda pane: int(pane.pane_id[1:]), default=None)
         agent = None if first is None or first.dead else identify(first.pid)
         return None if first is None or agent is None else (first.pane_id, agent)
 
@@ -273,6 +272,7 @@ class Terminals:
                 tmux=find_tmux(),
                 socket=self.root.tmux_socket(session.identity),
                 session=str(session.identity),
+                pane=session.pane_id or None,
                 server=session.tmux,
                 clock=self.clock,
                 lock=self.root.flag(session.identity, "pane.lock"),

@@ -143,7 +143,7 @@ class Terminal:
         argv = [find_tmux(), "-S", str(self.spec.socket), *words]
         return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
 
-    def control(self, lock: Path | None = None) -> ControlClient:
+    def control(self, lock: Path | None = None, pane: str | None = None) -> ControlClient:
         return ControlClient(
             tmux=find_tmux(),
             socket=self.spec.socket,
@@ -151,6 +151,7 @@ class Terminal:
             server=self.started.tmux,
             clock=CLOCK,
             lock=lock,
+            pane=pane,
         )
 
     def another_pane(self, lock: Path | None = None) -> Pane:

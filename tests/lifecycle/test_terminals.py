@@ -132,6 +132,19 @@ def _closing(shop: Workshop) -> Session | None:
 
 
 @pytest.mark.live
+async def test_a_session_that_was_renamed_stays_the_same(shop: Workshop) -> None:
+    """Its agent or a person renames it: it is reached, and a record that was cut off is completed."""
+    session, _ = await shop.deck.waker.wake(ALICE)
+    await shop.deck.terminals.aclose()
+    shop.tmux(ALICE, "rename-session", "-t", f"={ALICE}", "mine")
+    assert await shop.deck.terminals.gate(session) == (None, None)
+    await shop.deck.terminals.aclose()
+    shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id=""))
+    assert await shop.deck.waker.present(ALICE) == session
+    assert session.is_alive()
+
+
+@pytest.mark.live
 async def test_a_person_who_types_holds_messages_back(shop: Workshop) -> None:
     session, _ = await shop.deck.waker.wake(ALICE)
     terminals = shop.deck.terminals

@@ -23,9 +23,8 @@ LIST_PANES: Final = (
     "list-panes",
     "-a",
     "-F",
-    "#{pane_id} #{pane_pid} #{pane_dead} #{session_name}:#{pane_current_command}",
+    "#{pane_id} #{pane_pid} #{pane_dead} #{pane_current_command}",
 )
-"""The name of a session may have blanks, but never a colon."""
 LIST_CLIENTS: Final = (
     "list-clients",
     "-F",
@@ -151,9 +150,9 @@ def kill_server() -> list[str]:
     return ["kill-server"]
 
 
-def attach_control(tmux: str, socket: Path, session: str) -> list[str]:
-    """A control client that neither resizes the session nor receives its output."""
-    attach = ["attach-session", "-t", f"={session}", "-f", "ignore-size,no-output"]
+def attach_control(tmux: str, socket: Path, session: str, pane: str | None = None) -> list[str]:
+    """A control client that neither resizes the session, named or found by a `pane` of it, nor receives its output."""
+    attach = ["attach-session", "-t", pane or f"={session}", "-f", "ignore-size,no-output"]
     return [tmux, "-u", "-N", "-S", str(socket), "-C", *attach]
 
 

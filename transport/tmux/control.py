@@ -23,6 +23,7 @@ HELLO_SECONDS: Final = 1.0
 DEATH_SECONDS: Final = 0.2
 SOCKET_SECONDS: Final = 1.0
 CHUNK: Final = 1 << 16
+GONE: Final = ("can't find session", "can't find pane", "no sessions")
 CLIENT_ENV: Final = {"PATH": os.defpath, "TERM": "dumb"}
 
 
@@ -47,6 +48,7 @@ class TmuxRefused(PeerwakeError):
 class ControlClient:
     """One `tmux -C` client, opened at the first command and again after it was closed.
 
+    It attaches to `session` or, where that was renamed, to the session in which `pane` is.
     Commands are run one batch at a time. With `lock`, the open client holds that file's kernel lock,
     and so does its child until it is gone, also after a crash of ours.
     """
@@ -60,6 +62,7 @@ class ControlClient:
         server: ProcessId,
         clock: Clock,
         lock: Path | None = None,
+        pane: str | None = None,
     ) -> None:
         self.socket = socket
         self.session = session
@@ -68,6 +71,8 @@ class ControlClient:
         self._tmux = tmux
         self._clock = clock
         self._lock_path = lock
+        self._pane = pane
+        self._is_renamed = False
         self._lock_fd: int | None = None
         self._turn = anyio.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -134,8 +139,19 @@ class ControlClient:
         await self._restore_socket()
         if self._lock_path is not None and self._lock_fd is None:
             self._lock_fd = await acquire(self._lock_path)
+        try:
+            await self._attach(self._pane if self._is_renamed else None)
+        except TmuxGone:
+            if self._pane is None or self._is_renamed or not self.server.is_alive():
+                raise
+            # Its session has another name by now, or there is none; its pane tells.
+            self._end_child()
+            await self._attach(self._pane)
+            self._is_renamed = True
+
+    async def _attach(self, pane: str | None) -> None:
         inherit = () if self._lock_fd is None else (self._lock_fd,)
-        argv = commands.attach_control(self._tmux, self.socket, self.session)
+        argv = commands.attach_control(self._tmux, self.socket, self.session, pane)
         self._is_unanswered = True
         self._parser = Parser()
         self._farewell = ""
@@ -147,8 +163,8 @@ class ControlClient:
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
-        # Commands sent earlier might run before the attach, or in spite of its failure.
-        while not await self._read():
+        # Commands sent earlier might run before the attach, or in spite of its failure: after that, it ends.
+        while not (answer := await self._read()) or not answer[0].ok:
             pass
         self._is_unanswered = False
 
@@ -231,12 +247,19 @@ class ControlClient:
             waited += 0.005
         if not self.server.is_alive():
             raise TmuxGone(f"the tmux server of {self.session} (pid {self.server.pid}) died")
-        if "can't find session" in self._farewell or "no sessions" in self._farewell:
+        if any(text in self._farewell for text in GONE):
             raise TmuxGone(f"tmux on {self.socket}: {self._farewell}")
         raise TmuxUnknown(f"the control client of {self.session} ended: {self._farewell or 'no reason given'}")
 
     def _drop(self) -> None:
-        """Close the pipes, end the child (ours, at once) and free the lock."""
+        """End the client and free the lock."""
+        self._end_child()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def _end_child(self) -> None:
+        """Close the pipes and end the child (ours, at once)."""
         child, self._child = self._child, None
         if child is not None:
             for pipe in (child.stdin, child.stdout):
@@ -244,9 +267,6 @@ class ControlClient:
                     pipe.close()
             child.kill()
             child.wait()
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
 
 
 def _refusal(text: str) -> PeerwakeError:

@@ -20,7 +20,6 @@ Rows = tuple[str, ...]
 class PaneRow:
     """One pane; `command` is what runs in it now, as tmux names it."""
 
-    session: str
     pane_id: str
     pid: int
     dead: bool
@@ -116,11 +115,11 @@ def _ask(socket: Path, words: tuple[str, ...]) -> Rows:
 
 
 def _pane(line: str) -> PaneRow:
-    pane_id, pid, dead, names = line.split(" ", 3)
-    session, _, command = names.partition(":")
-    return PaneRow(session, pane_id, int(pid), dead == "1", command)
+    pane_id, pid, dead, command = line.split(" ", 3)
+    return PaneRow(pane_id, int(pid), dead == "1", command)
 
 
 def _client(line: str) -> ClientRow:
+    """Read the row of a client; the name of its session, which may have blanks, comes last."""
     pid, control, read_only, activity, session = line.split(" ", 4)
     return ClientRow(session, int(pid), control == "1", read_only == "1", float(activity))

@@ -140,6 +140,17 @@ async def test_a_missing_session_is_gone() -> None:
             await control.command("list-sessions")
 
 
+async def test_a_session_that_was_renamed_is_found_by_its_pane() -> None:
+    async with terminal() as term:
+        control, missing = term.control(pane=term.started.pane_id), term.control(pane="%77")
+        term.tmux("rename-session", "-t", "=demo-alice", "my own")
+        for _ in range(2):
+            assert await control.command("display-message", "-p", "#{session_name}") == ["my own"]
+            await control.aclose()
+        with pytest.raises(TmuxGone, match="can't find pane"):
+            await missing.command("list-sessions")
+
+
 async def test_a_detached_client_is_unknown_once_and_then_comes_back() -> None:
     async with terminal() as term:
         term.tmux("detach-client", "-a")
