@@ -213,14 +213,14 @@ class Waker:
         return found is not None and found.is_closing
 
     async def see_out(self, session: Session) -> None:
-        """The client is gone: let the exit hook write its line, then see that nothing is left."""
-        current = await anyio.to_thread.run_sync(self.sessions.find, session.identity, session.fence)
-        await self.deaths.bury(current or session, "session-gone")
+        """The client is gone: let the exit hook write its line, bury it as that says, see that nothing is left."""
         if session.tmux is not None:
             with anyio.move_on_after(EXIT_HOOK_SECONDS):
                 await wait_dead(session.tmux)
             await anyio.to_thread.run_sync(write_for_hook, self.root, self.logs, session)
-            await self.terminals.kill(session)
+        current = await anyio.to_thread.run_sync(self.sessions.find, session.identity, session.fence)
+        await self.deaths.bury(current or session, "session-gone")
+        await self.terminals.kill(session)
 
     async def _launch(self, profile: Profile, runtime: Runtime, plan: Plan, task: str | None) -> Session:
         """Start the client as planned; raises WakeFailed."""

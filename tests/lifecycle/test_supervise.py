@@ -1,6 +1,7 @@
 """The supervisor: what it takes over, what it survives, and that one concern never ends another."""
 
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -310,3 +311,25 @@ async def test_a_tick_with_many_things_to_do_does_each_once(shop: Workshop, monk
     async with shop.supervised():
         assert sorted(done) == [(Action.BURY, ALICE), (Action.FINISH_CLOSE, BOB)]
     assert "ev=bury-failed identity=scripted-alice" in shop.log()
+
+
+@pytest.mark.live
+async def test_a_worker_that_leaves_cleanly_is_no_crash_though_its_exit_line_takes_time(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (date := root.home / "date").write_text(f'#!/bin/sh\nsleep 1.6\nexec {shutil.which("date")} "$@"\n')
+    date.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{root.home}:{os.environ['PATH']}")
+    async with workshop(root) as shop:
+        shop.peer("bob")
+        shop.peer(policy=WakePolicy.EPHEMERAL)
+        async with shop.supervised():
+            await shop.send(body="the task", wait=0)
+            await until(lambda: "the task" in shop.prompts())
+            await shop.send("bob", "the reply", ALICE, wait=0)
+            session = shop.record(ALICE)
+            shop.tmux(ALICE, "send-keys", "-t", session.pane_id, "/exit", "Enter")
+            await until(lambda: shop.deck.sessions.load(ALICE) is None)
+            await until(lambda: "ev=session-gone" in shop.log())
+    assert "exited with status 0" in shop.log()
+    assert not root.flag(ALICE, "deaths").exists()
