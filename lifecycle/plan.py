@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lifecycle.flags import Flag, Flags, FlagUnusable
+from lifecycle.flags import Flag, Flags, FlagUnusable, Mark
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.runtimes.base import Runtime, SessionFacts
 from lifecycle.runtimes.table import Table
@@ -17,11 +17,15 @@ from transport.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A decided start; `seed` is what a fresh session is told first, `topics` those that a resumed one had."""
+    """A decided start; `seed` is what a fresh session is told first, `topics` those that a resumed one had.
+
+    `obeyed` are the flags that it obeys, each as its file was: one that is set anew meanwhile is another wish.
+    """
 
     start: Start
     seed: str | None = None
     topics: tuple[str, ...] = ()
+    obeyed: tuple[tuple[Flag, Mark], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class Planner:
     def plan(self, profile: Profile, runtime: Runtime, asked: Mode | None, topic: str | None) -> Plan:
         """Return how the next session starts; raises CannotResume when that was asked for and cannot be."""
         identity = Identity(runtime.name, profile.name)
+        # Before they are read: what is written from now on is not obeyed yet.
+        marks = [(flag, self.flags.mark(identity, flag)) for flag in (Flag.NEW, Flag.REFRESH)]
         renewal = self._renewal(identity)
         last = self._last(identity)
         start = choose_start(
@@ -51,13 +57,14 @@ class Planner:
             )
         )
         topics = last.topics if last is not None and start.mode is Mode.RESUME else ()
-        return Plan(start, None if renewal is None else renewal.seed, topics)
+        obeyed = tuple((flag, mark) for flag, mark in marks if mark is not None)
+        return Plan(start, None if renewal is None else renewal.seed, topics, obeyed)
 
-    def consume(self, identity: Identity) -> None:
+    def consume(self, identity: Identity, plan: Plan) -> None:
         """Clear the flags that a start has obeyed; what cannot be cleared is logged and obeyed again."""
-        for flag in (Flag.NEW, Flag.REFRESH):
+        for flag, mark in plan.obeyed:
             try:
-                if self.flags.is_set(identity, flag):
+                if self.flags.mark(identity, flag) == mark:
                     self.flags.clear(identity, flag)
             except FlagUnusable as error:
                 self.logs.lifecycle.write("flag-stays", identity=identity, flag=flag, reason=error)

@@ -150,6 +150,8 @@ class Waker:
         session = await anyio.to_thread.run_sync(self.sessions.load, identity)
         if session is not None and session.tmux is None:
             session = await self.terminals.complete(session)
+            if session is not None:
+                await anyio.to_thread.run_sync(self.planner.forget_obeyed, session)
         if session is not None and session.is_closing:
             await self.terminals.close(session, session.end or End.STOPPED)
             session = None
@@ -229,7 +231,7 @@ class Waker:
             session = await self.launcher.start(profile, runtime, plan, task=task)
         except PeerwakeError as error:
             raise await self._failed_start(identity, error, is_counted=start.mode is Mode.FRESH) from error
-        await anyio.to_thread.run_sync(self.planner.consume, identity)
+        await anyio.to_thread.run_sync(self.planner.consume, identity, plan)
         self.terminals.watch(session)
         tmux = session.tmux and session.tmux.pid
         self.logs.lifecycle.write(

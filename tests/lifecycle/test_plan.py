@@ -94,17 +94,38 @@ async def test_flags_are_obeyed_once(shop: Workshop) -> None:
     shop.deck.flags.set(ALICE, Flag.REFRESH)
     plan = planned(shop, Mode.RESUME)
     assert (plan.start.mode, plan.start.reason, plan.seed) == (Mode.FRESH, "new", "begin")
-    planner(shop).consume(ALICE)
+    planner(shop).consume(ALICE, plan)
     assert planned(shop).start.mode is Mode.RESUME
+
+
+async def test_a_wish_that_comes_during_a_launch_is_the_next_one(shop: Workshop) -> None:
+    ended(shop)
+    plan = planned(shop)
+    assert plan.start.mode is Mode.RESUME
+    shop.deck.flags.set(ALICE, Flag.REFRESH)
+    planner(shop).consume(ALICE, plan)
+    plan = planned(shop)
+    assert plan.start.reason == "refresh"
+    shop.deck.flags.set(ALICE, Flag.REFRESH)
+    shop.root.flag(ALICE, Flag.NEW).write_text("do this first")
+    planner(shop).consume(ALICE, plan)
+    assert shop.deck.flags.is_set(ALICE, Flag.REFRESH)
+    plan = planned(shop)
+    assert (plan.start.reason, plan.seed) == ("new", "do this first")
+    shop.root.flag(ALICE, Flag.NEW).write_text("no, this")
+    planner(shop).consume(ALICE, plan)
+    assert not shop.deck.flags.is_set(ALICE, Flag.REFRESH)
+    assert planned(shop).seed == "no, this"
 
 
 async def test_damaged_files_keep_nobody_from_starting(shop: Workshop) -> None:
     ended(shop)
     shop.root.flag(ALICE, "last").write_text("{")
     shop.root.flag(ALICE, Flag.NEW).symlink_to("/nowhere")
-    assert planned(shop).start.mode is Mode.FRESH
+    plan = planned(shop)
+    assert plan.start.mode is Mode.FRESH
     assert "last-unreadable" in shop.log() and "seed-unreadable" in shop.log()
-    planner(shop).consume(ALICE)
+    planner(shop).consume(ALICE, plan)
     assert not shop.deck.flags.is_set(ALICE, Flag.NEW)
 
 

@@ -1,5 +1,6 @@
 """Waking, and what a server killed between any two lines of it leaves to the next one."""
 
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from lifecycle.flags import Flag
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.runtimes.base import CannotResume
-from lifecycle.session import Session, SessionUnreadable
+from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import End, Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.workshop import Workshop, until, workshop
@@ -227,6 +228,24 @@ async def test_a_server_killed_before_the_record_was_complete_is_adopted(shop: W
     found, is_new = await shop.deck.waker.wake(ALICE)
     assert not is_new
     assert (found.tmux, found.pane, found.pane_id) == (session.tmux, session.pane, session.pane_id)
+
+
+@pytest.mark.live
+async def test_a_launch_cut_off_before_its_record_was_complete_has_obeyed_its_wish(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one server: the disk is full at the moment when the record is to be completed."""
+    Renewals(shop.root).set(ALICE, Renewal(None, "begin"))
+
+    def full(*args: object, **changes: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(Sessions, "update", full)
+        await shop.deck.waker.wake(ALICE)
+    session, is_new = await shop.deck.waker.wake(ALICE)
+    assert (is_new, session.seed) == (False, "begin")
+    assert not shop.deck.flags.is_set(ALICE, Flag.NEW)
 
 
 @pytest.mark.live
