@@ -10,9 +10,10 @@ from transport.paths import Root
 
 
 def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
-    """Write the exit line of a dead client that its tmux server has not noticed; tells whether it was missing.
+    """Write the exit line of a dead client that its tmux server has not noticed; tells whether it did.
 
-    A client that lives, and a death that is accounted for, leave nothing. Blocking.
+    A client that lives, and a death that is accounted for, leave nothing. Where the line cannot be written,
+    the canary still owes one. Blocking.
     """
     tmux, agent = session.tmux, session.pane
     if tmux is None or agent is None or not tmux.is_alive() or agent.is_alive():
@@ -22,8 +23,7 @@ def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
     status = zombie_status(agent.pid, agent.started)
     exited = status is not None and os.WIFEXITED(status)
     killed = status is not None and os.WIFSIGNALED(status)
-    canary.dismiss(root, session.identity)
-    logs.exits.write(
+    is_written = logs.exits.write(
         "session-exit",
         identity=session.identity,
         dead_status=os.WEXITSTATUS(status) if status is not None and exited else "",
@@ -32,4 +32,6 @@ def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
         by="supervisor",
         server_pid=tmux.pid,
     )
-    return True
+    if is_written:
+        canary.dismiss(root, session.identity)
+    return is_written

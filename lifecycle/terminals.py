@@ -159,9 +159,14 @@ class Terminals:
         self.logs.lifecycle.write("close", identity=session.identity, why=end, tmux=session.tmux and session.tmux.pid)
 
     async def kill(self, session: Session) -> None:
-        """End what is left of a session's processes; raises TmuxUnknown if they survive."""
+        """End a session's processes, deliberately: that leaves no line; raises TmuxUnknown if they survive."""
         if session.tmux is not None:
             await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
+            await self.clear_away(session)
+
+    async def clear_away(self, session: Session) -> None:
+        """End what its own death has left of a session; the canary writes a line unless somebody else has."""
+        if session.tmux is not None:
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def end_unrecorded(self, identity: Identity) -> None:

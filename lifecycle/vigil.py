@@ -97,7 +97,7 @@ class Vigil:
             root = self.deck.terminals.root
             if await anyio.to_thread.run_sync(write_for_hook, root, self.logs, session):
                 self.logs.lifecycle.write("hook-silent", identity=session.identity)
-            await self.deck.terminals.kill(session)
+            await self.deck.terminals.clear_away(session)
             return True
         except PeerwakeError as error:
             self.logs.lifecycle.write("agent-dead", identity=session.identity, tmux="unknown", reason=error)

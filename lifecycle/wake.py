@@ -222,7 +222,7 @@ class Waker:
             await anyio.to_thread.run_sync(write_for_hook, self.root, self.logs, session)
         current = await anyio.to_thread.run_sync(self.sessions.find, session.identity, session.fence)
         await self.deaths.bury(current or session, "session-gone")
-        await self.terminals.kill(session)
+        await self.terminals.clear_away(session)
 
     async def _launch(self, profile: Profile, runtime: Runtime, plan: Plan, task: str | None) -> Session:
         """Start the client as planned; raises WakeFailed."""

@@ -50,8 +50,8 @@ class Log:
         self._mutex = threading.Lock()
         self._is_unsure = True
 
-    def write(self, event: str, **fields: object) -> None:
-        """Append one line with the time of now."""
+    def write(self, event: str, **fields: object) -> bool:
+        """Append one line with the time of now; tells whether it is written."""
         line = logfmt(self._clock.wall(), event, fields)
         with self._mutex:
             try:
@@ -64,6 +64,7 @@ class Log:
             except OSError:
                 self.failures += 1
                 self._is_unsure = True
+            return not self._is_unsure
 
     def rotate(self) -> None:
         """Rotate the file if it is full; for a file that others than this object write to."""

@@ -58,6 +58,20 @@ def test_a_dead_client_leaves_its_cause_once(root: Root, child: "subprocess.Pope
     )
 
 
+def test_a_line_that_cannot_be_written_is_still_owed(root: Root, child: "subprocess.Popen[bytes]") -> None:
+    logs, session = Logs(root.logs, SystemClock()), session_of(child)
+    canary.directory(root).mkdir()
+    watch = canary.watch_file(root, ALICE, os.getpid())
+    watch.write_text("some process")
+    dead(child)
+    (root.logs / "exits.log").mkdir()
+    assert not write_for_hook(root, logs, session)
+    assert watch.read_text() == "some process"
+    (root.logs / "exits.log").rmdir()
+    assert write_for_hook(root, logs, session)
+    assert watch.read_text() == ""
+
+
 def test_where_the_tmux_server_is_dead_nothing_is_written(root: Root, child: "subprocess.Popen[bytes]") -> None:
     logs, session = Logs(root.logs, SystemClock()), session_of(child)
     dead(child)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from lifecycle.canary import is_accounted
 from lifecycle.session import Session
 from lifecycle.states import End, Mode
 from tests.lifecycle.workshop import Workshop, until, workshop
@@ -129,6 +130,15 @@ async def test_a_close_is_written_down_before_anything_dies_and_may_be_cut_off(s
 def _closing(shop: Workshop) -> Session | None:
     found = shop.deck.sessions.load(ALICE)
     return found if found is not None and found.is_closing else None
+
+
+@pytest.mark.live
+async def test_what_a_death_left_is_cleared_away_without_taking_it_for_meant(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    assert session.tmux is not None
+    await shop.deck.terminals.clear_away(session)
+    assert not session.is_alive()
+    assert not is_accounted(shop.root, ALICE, session.tmux.pid)
 
 
 @pytest.mark.live
