@@ -15,9 +15,17 @@ def scope_command(environ: Mapping[str, str] = os.environ, *, description: str |
     The program runs in the place of `systemd-run`, with its descriptors and its environment.
     """
     runtime = environ.get("XDG_RUNTIME_DIR")
-    if not runtime or not (Path(runtime) / "systemd" / "private").exists():
+    if not runtime or not _has_manager(Path(runtime)):
         return []
     return [*COMMAND, *([] if description is None else [f"--description={description}"]), "--"]
+
+
+def _has_manager(runtime: Path) -> bool:
+    """Tell whether a user manager can be reached; not the one of another user, whose directory `su` leaves behind."""
+    try:
+        return (runtime / "systemd" / "private").exists()
+    except OSError:
+        return False
 
 
 def manager_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

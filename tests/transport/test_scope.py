@@ -1,5 +1,7 @@
 """Scopes of one's own: only where there is a user manager."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from transport.scope import manager_environment, scope_command
@@ -10,6 +12,30 @@ def test_without_a_user_manager_there_is_no_scope(tmp_path: Path) -> None:
     assert scope_command({"XDG_RUNTIME_DIR": ""}) == []
     assert scope_command({"XDG_RUNTIME_DIR": str(tmp_path)}) == []
     assert manager_environment({"HOME": "/"}) == {}
+
+
+def test_the_manager_of_another_user_is_none(tmp_path: Path) -> None:
+    """After `su` the variable still names the former user's directory, which may not be entered."""
+    place = tmp_path / "runtime"
+    (place / "systemd").mkdir(parents=True)
+    (place / "systemd" / "private").touch()
+    place.chmod(0)
+    try:
+        pid = os.fork()
+        if not pid:
+            with suppress(BaseException):
+                drop_root_rights()
+                os._exit(0 if scope_command({"XDG_RUNTIME_DIR": str(place)}) == [] else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        place.chmod(0o700)
+
+
+def drop_root_rights() -> None:
+    """Let the modes of files hold for this process, whoever runs it."""
+    if os.geteuid() == 0:
+        os.setuid(65534)
 
 
 def test_with_one_the_program_runs_in_the_place_of_systemd_run(tmp_path: Path) -> None:
