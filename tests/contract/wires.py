@@ -273,7 +273,7 @@ def wire(kind: str, world: World, token: str) -> Wire:
     try:
         return made.initialize()
     except BaseException:
-        # A process whose pipes stay open would wait for us for ever.
-        with suppress(OSError, subprocess.TimeoutExpired):
-            made.close()
+        if isinstance(made, ProcessWire):
+            made.process.kill()
+        made.close()
         raise
