@@ -11,6 +11,7 @@ from lifecycle.limits import Limits
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog, Step
 from transport.clock import Clock
+from transport.gate import out_of_mode
 from transport.screen import Reading, Screen, read_screen
 from transport.tmux.control import TmuxGone
 from transport.tmux.pane import Pane, PaneChanged, PaneInMode, stance_of
@@ -86,7 +87,7 @@ class Booter:
             is_history = reading.state is ScreenState.READY and self.facts.session_ref is not None
             planned = None if is_history else self._plan("\n".join(screen.lines), planned, now)
             if planned is not None:
-                lag = now - started if lag is None else lag
+                lag = self.clock.wall() - self.facts.woke_at if lag is None else lag
                 if now - planned.since >= self._settle(planned, lag):
                     await self._press(planned, screen)
                     planned = None
@@ -106,9 +107,10 @@ class Booter:
 
     async def _look(self) -> Screen | None:
         try:
-            return await self.pane.capture()
+            look, _ = await out_of_mode(self.pane, self.limits.human_quiet_seconds, self.clock)
         except TmuxGone:
             return None
+        return look.screen
 
     def _plan(self, text: str, planned: _Planned | None, now: float) -> _Planned | None:
         """Return the step that the screen asks for, with the time since when it has been the same one."""

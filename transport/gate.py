@@ -52,15 +52,9 @@ async def gate(target: Target, clock: Clock) -> Gate:
     Raises TmuxUnknown, TmuxGone (also for a pane whose process ended), LockHeld.
     """
     said = None if target.status is None else await target.status()
-    look = await target.pane.look()
-    for _ in range(3):
-        if not look.screen.in_mode or not _is_quiet(look, target, clock):
-            break
-        await target.pane.leave_mode()
-        look = await target.pane.look()
+    look, quiet = await out_of_mode(target.pane, target.human_quiet_seconds, clock)
     check_alive(target.pane, look.screen)
     reading = read_screen(look.screen, target.rules)
-    quiet = _is_quiet(look, target, clock)
     if look.screen.in_mode and not quiet:
         return Gate(Hold.DRAFT, reading, look.screen, quiet)
     if look.screen.in_mode or (look.screen.bracketed is False and target.has_composer):
@@ -69,8 +63,22 @@ async def gate(target: Target, clock: Clock) -> Gate:
     return Gate(hold, reading, look.screen, quiet)
 
 
-def _is_quiet(look: Look, target: Target, clock: Clock) -> bool:
-    return look.human_at is None or clock.wall() - look.human_at >= target.human_quiet_seconds
+async def out_of_mode(pane: Pane, quiet_seconds: float, clock: Clock) -> tuple[Look, bool]:
+    """Return a look at a pane, out of copy mode unless somebody is using it, and whether no person types.
+
+    Raises TmuxUnknown, TmuxGone, LockHeld.
+    """
+    look = await pane.look()
+    for _ in range(3):
+        if not look.screen.in_mode or not _is_quiet(look, quiet_seconds, clock):
+            break
+        await pane.leave_mode()
+        look = await pane.look()
+    return look, _is_quiet(look, quiet_seconds, clock)
+
+
+def _is_quiet(look: Look, quiet_seconds: float, clock: Clock) -> bool:
+    return look.human_at is None or clock.wall() - look.human_at >= quiet_seconds
 
 
 def check_alive(pane: Pane, screen: Screen) -> None:

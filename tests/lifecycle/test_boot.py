@@ -68,6 +68,8 @@ os.read(0, 1)
 """
 
 
+SLOW = PROGRAM.replace('at = 1 if keys.endswith(b"B")', 'time.sleep(0.4); at = 1 - at if keys.endswith(b"B")')
+
 CHANGING = r"""
 import os, tty
 tty.setraw(0)
@@ -130,6 +132,25 @@ async def test_a_client_that_dies_says_what_it_showed(root: Root) -> None:
         end = await it.run()
     assert end.end is BootEnd.DIED
     assert "this folder is not trusted" in end.excerpt
+
+
+async def test_a_dialog_under_copy_mode_is_answered(root: Root) -> None:
+    async with booter(root, "") as it:
+        while "No, exit" not in "\n".join((await it.pane.capture()).lines):
+            await it.clock.sleep(0.01)
+        await it.pane.control.batch([f"copy-mode -t {it.pane.pane_id}"])
+        assert (await it.pane.capture()).in_mode
+        end = await it.run()
+        assert (end.end, end.dialogs) == (BootEnd.READY, ("trust",)), end.excerpt
+
+
+async def test_a_server_that_comes_later_sees_what_the_keys_of_the_one_before_did(root: Root) -> None:
+    async with booter(root, "", SLOW) as it:
+        while "No, exit" not in "\n".join((await it.pane.capture()).lines):
+            await it.clock.sleep(0.01)
+        await it.pane.press("Down")
+        end = await replace(it, facts=replace(it.facts, woke_at=it.clock.wall() - 60)).run()
+        assert (end.end, end.dialogs) == (BootEnd.READY, ("trust",)), end.excerpt
 
 
 async def test_the_answer_to_a_dialog_goes_into_no_other(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
