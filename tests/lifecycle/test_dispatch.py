@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
+from lifecycle.board import Board
 from lifecycle.dispatch import Dispatcher
 from lifecycle.flags import Flag
 from lifecycle.requests import DeadLetter, PeerStopped, RateLimited, Refused, SelfSend, SendRequest, SendResult
@@ -275,27 +276,29 @@ async def test_a_reply_tells_the_drain_of_its_sender(desk: Desk) -> None:
     assert heard == [1]
 
 
-async def test_progress_is_told_once_for_each_reason(desk: Desk) -> None:
+async def test_progress_is_told_once_for_each_reason(root: Root) -> None:
     told: list[str] = []
 
     async def progress(text: str) -> None:
         told.append(text)
 
-    async def move() -> None:
-        board = desk.stage.deck.board
-        for hold in (Hold.WAKING, Hold.UNKNOWN, Hold.UNKNOWN, Hold.WAKING):
-            await anyio.sleep(0.02)
-            board.update(ALICE, hold=hold)
-        await anyio.sleep(0.02)
-        board.update(ALICE, hold=Hold.BUSY)
+    async def move(board: Board) -> None:
+        for number, holds in enumerate(([Hold.WAKING, Hold.UNKNOWN], [Hold.UNKNOWN, Hold.WAKING], [Hold.BUSY]), 1):
+            while len(told) < number:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            for hold in holds:
+                board.update(ALICE, hold=hold)
+                await anyio.wait_all_tasks_blocked()
 
     request = SendRequest("alice", check_draft("hello"))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(move)
-        result = await desk.dispatcher.send(BOB, request, progress)
-    assert told == ["alice: waking", "alice: unknown", "alice: waking"]
-    assert result.reason is Hold.BUSY
-    assert await desk.stage.spool.message(result.message_id) is not None
+    async with scene(root) as stage:
+        with anyio.fail_after(15):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(move, stage.deck.board)
+                result = await Desk(stage).dispatcher.send(BOB, request, progress)
+        assert told == ["alice: waking", "alice: unknown", "alice: waking"]
+        assert result.reason is Hold.BUSY
+        assert await stage.spool.message(result.message_id) is not None
 
 
 async def test_nobody_waits_for_a_message_that_is_only_second(desk: Desk) -> None:
