@@ -93,14 +93,17 @@ class Attribution:
     def of_directory(self, directory: Path) -> Identity | None:
         """Return the default presence of the registered peer that lives in or above `directory`."""
         for place in (directory, *directory.parents):
-            if not (place / ".peerwake" / "profile.json").is_file():
-                continue
             try:
-                profile = load_profile(place)
+                if not (place / ".peerwake" / "profile.json").is_file():
+                    continue
+                profile, place = load_profile(place), place.resolve()
             except PeerwakeError:
                 return None
+            except (OSError, RuntimeError):
+                # Where nobody may look, or no path can lead, there is no peer.
+                continue
             known = self.registry.get(profile.name)
-            if known is None or known.cwd != place.resolve():
+            if known is None or known.cwd != place:
                 return None
             return Identity(known.default_runtime, known.name)
         return None

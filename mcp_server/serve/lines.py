@@ -17,7 +17,7 @@ from mcp_server.serve.control import Control
 from mcp_server.serve.fast_lane import fast_lane
 from mcp_server.serve.options import ServeOptions
 from mcp_server.serve.streams import LineReader, LineWriter, SideReader
-from mcp_server.tools.server import ToolServer
+from mcp_server.tools.server import InternalError, ToolServer
 from transport.errors import InvalidInput, PeerwakeError
 from transport.logs import Log
 
@@ -98,6 +98,11 @@ class LineServer:
         except PeerwakeError as error:
             await _write(writer, refusal(error))
             return
+        except (ConnectionError, anyio.BrokenResourceError, TimeoutError):
+            raise
+        except Exception as error:
+            await _write(writer, refusal(InternalError("a fault in peerwake; logs/lifecycle.log has it")))
+            raise error
         if hello is None:
             await self._serve_mcp(reader, writer, caller, line)
             return

@@ -123,3 +123,11 @@ async def test_a_client_is_attributed_from_its_very_first_moment(root: Root) -> 
         shop.deck.sessions.path(ALICE).write_text("{")
         pane = shop.tmux(ALICE, "display-message", "-p", "#{pane_pid}")
         assert shop.parts.application.resolve_pane(int(pane)) == ALICE
+
+
+def test_where_nobody_can_look_there_is_no_peer(root: Root, tmp_path: Path) -> None:
+    """A directory whose path is so long that nothing in it can be named."""
+    profile(root, "alice", tmp_path / "work")
+    found = attribution(root)
+    assert found.of_directory(tmp_path / "work" / "d" / ("/".join(["d" * 200] * 21))) == ALICE
+    assert found.of_directory(tmp_path / ("x" * 300)) is None

@@ -219,3 +219,17 @@ async def _send_some(connection: socket.socket, data: bytes) -> int:
 
     await anyio.to_thread.run_sync(connection.sendall, data)
     return len(data)
+
+
+async def test_a_fault_while_it_is_found_out_who_calls_is_answered(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve_pane(pid: int) -> Identity | None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(run.service, "resolve_pane", resolve_pane)
+    async with lines(run.socket) as connection:
+        answer = await connection.ask({"peerwake": 1, "role": "control"})
+        assert (answer["ok"], answer["error"]["code"]) == (False, "internal")
+        assert await connection.is_closed()
+    assert "nobody thought of this" in (run.root.logs / "lifecycle.log").read_text()
