@@ -21,7 +21,7 @@ from mcp_server.serve.library_logs import library_logs
 from mcp_server.serve.lines import LineServer, refusal
 from mcp_server.serve.options import Addresses, ServeOptions
 from mcp_server.serve.peercred import peer_process
-from mcp_server.serve.sockets import UnixListener, http_address, tcp_listener, unix_listener
+from mcp_server.serve.sockets import BACKLOG, UnixListener, http_address, tcp_listener, unix_listener
 from mcp_server.serve.streams import SideReader
 from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Service
@@ -85,11 +85,12 @@ class Front:
         with library_logs(self._log), ExitStack() as sockets:
             tcp = sockets.enter_context(tcp_listener(self._options))
             unix = sockets.enter_context(unix_listener(self._root.server_socket))
-            loop = asyncio.get_running_loop()
             async with self._http.running(), anyio.create_task_group() as group:
-                servers = [await loop.create_unix_server(lambda: self._doorman(group), sock=unix.socket)]
+                servers = [await self._accept(unix, group)]
                 if tcp is not None:
-                    servers.append(await loop.create_server(lambda: self._http.protocol(None), sock=tcp))
+                    loop = asyncio.get_running_loop()
+                    server = await loop.create_server(lambda: self._http.protocol(None), sock=tcp, backlog=BACKLOG)
+                    servers.append(server)
                 group.start_soon(self._stay_reached, unix, sockets, servers, group)
                 addresses = Addresses(str(self._root.server_socket), http_address(tcp) if tcp else None)
                 self._facts.addresses = addresses
@@ -116,9 +117,13 @@ class Front:
             except PeerwakeError:
                 # Another server took the place, or nothing can be made there: whichever it is may end.
                 continue
-            loop = asyncio.get_running_loop()
-            servers.append(await loop.create_unix_server(lambda: self._doorman(group), sock=unix.socket))
+            servers.append(await self._accept(unix, group))
             self._log.write("socket-restored", path=path)
+
+    async def _accept(self, unix: UnixListener, group: TaskGroup) -> asyncio.Server:
+        # asyncio calls `listen` again, by default for a hundred.
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(lambda: self._doorman(group), sock=unix.socket, backlog=BACKLOG)
 
     def _doorman(self, group: TaskGroup) -> "Doorman":
         return Doorman(self._http, self._lines, group, self._options, self._log)

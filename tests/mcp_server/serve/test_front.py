@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import anyio
@@ -261,3 +262,17 @@ def test_a_process_stops_cleanly_and_silently(root: Root, busy: bool) -> None:
         process.kill()
         process.wait()
     assert (process.returncode, stderr) == (0, "")
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+async def test_many_connections_wait_for_a_server_that_is_busy(root: Root, is_restored: bool) -> None:
+    """It takes none while these are made: its loop is here."""
+    async with running(root):
+        if is_restored:
+            root.server_socket.unlink()
+            await until(root.server_socket.is_socket)
+        with ExitStack() as stack:
+            for _ in range(300):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(root.server_socket))
