@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
@@ -146,9 +146,16 @@ class _Server:
 
 
 def say(text: str) -> None:
-    """Tell whoever reads standard error, if anybody does."""
-    if sys.stderr is not None:
+    """Tell whoever reads standard error, if anybody does; when nobody does any more, nobody is told again."""
+    if sys.stderr is None:
+        return
+    try:
         print(f"peerwake: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        with suppress(OSError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, 2)
+            os.close(nothing)
 
 
 async def is_served(root: Root) -> bool:

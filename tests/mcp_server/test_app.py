@@ -1,5 +1,6 @@
 """The task tree: who supervises, who stands by, and what a server is allowed to open."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -139,6 +140,18 @@ def test_a_killed_server_leaves_nothing_in_the_way_of_the_next(root: Root) -> No
         assert until(lambda: world.server_pid() == second.pid)
     finally:
         world.close()
+
+
+def test_who_has_nobody_to_tell_goes_on(root: Root) -> None:
+    """A standby whose terminal is gone has to take over all the same (I13)."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = "import os; from mcp_server.app import say; say('a'); os.write(2, b'b'); say('c'); print('on')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=TOP, stdout=subprocess.PIPE, stderr=writing, text=True, timeout=20
+    )
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (0, "on\n")
 
 
 def test_a_bad_setting_starts_nothing(peerwake: Run, root: Root) -> None:
