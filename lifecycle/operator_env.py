@@ -11,6 +11,7 @@ from transport.files import write_atomic
 from transport.paths import Root
 
 FILE: Final = "operator-env.json"
+OF_A_SESSION: Final = ("PEER_IDENTITY", "PEERWAKE_FROM_SESSION")
 
 
 def operator_environment(root: Root, environment: Mapping[str, str]) -> dict[str, str]:
@@ -21,7 +22,7 @@ def operator_environment(root: Root, environment: Mapping[str, str]) -> dict[str
     one peer's HOME or PATH does not become everybody's.
     """
     path = root.state / FILE
-    if "PEER_IDENTITY" not in environment:
+    if not any(name in environment for name in OF_A_SESSION):
         common = {name: value for name, value in environment.items() if _is_common(name)}
         with suppress(OSError):  # a full disk costs only servers started from a session
             write_atomic(path, json.dumps(common, indent=1) + "\n")

@@ -9,12 +9,17 @@ import os
 
 NOT_INHERITED = ("PEER_PERSONALITY", "PEER_RUNTIME", "PEER_IDENTITY", "PEERWAKE_CREDENTIAL", "TMUX", "TMUX_PANE")
 
+# Says that the rest of the environment is an agent's, and not whose.
+FROM_SESSION = "PEERWAKE_FROM_SESSION"
+
 
 def spawn(command: list[str], home: str, log_path: str) -> None:
     """Start a server detached from this process, its group and its terminal, without the agent's identity."""
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     # One that finds another server at work ends, instead of standing by.
     environment.update(PEERWAKE_HOME=home, PEERWAKE_STANDBY="false")
+    if "PEER_IDENTITY" in os.environ:
+        environment[FROM_SESSION] = "1"
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     child = os.fork()

@@ -44,3 +44,11 @@ def test_a_full_disk_keeps_no_server_from_starting(root: Root, monkeypatch: pyte
 
     monkeypatch.setattr("transport.files.replace", full)
     assert operator_environment(root, OPERATOR) == OPERATOR
+
+
+def test_a_server_that_a_sessions_bridge_started_changes_nothing(root: Root) -> None:
+    operator_environment(root, OPERATOR)
+    kept = (root.state / FILE).read_text()
+    found = operator_environment(root, {"HOME": "/tmp/peer", "PATH": "/tmp/bin", "PEERWAKE_FROM_SESSION": "1"})
+    assert (found["HOME"], found["PATH"]) == ("/home/me", "/usr/bin")
+    assert (root.state / FILE).read_text() == kept

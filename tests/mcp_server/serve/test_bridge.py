@@ -422,13 +422,20 @@ async def test_it_starts_a_server_that_is_not_the_agents(root: Root, notes: Path
         await process.greet()
         (server,) = starts(notes)
         assert server["session"] == server["group"] != os.getsid(process.process.pid)
-        assert {"KEPT", "PEERWAKE_HOME"} <= set(server["environment"])
+        assert {"KEPT", "PEERWAKE_HOME", "PEERWAKE_FROM_SESSION"} <= set(server["environment"])
         assert not {"PEER_IDENTITY", "TMUX", "TMUX_PANE", "PEERWAKE_CREDENTIAL"} & set(server["environment"])
         assert process.process.stdin is not None
         await process.process.stdin.aclose()
         assert await process.ended() == 0
     async with bridged(root) as process:
         await process.greet()
+
+
+async def test_a_server_started_outside_of_sessions_is_not_marked_as_an_agents(root: Root, notes: Path) -> None:
+    command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
+    async with bridged(root, *command, start=True, PATH=os.environ["PATH"]) as process:
+        await process.greet()
+        assert "PEERWAKE_FROM_SESSION" not in starts(notes)[0]["environment"]
 
 
 async def test_it_starts_the_server_of_this_package_in_a_root_that_is_not_there_yet(root: Root) -> None:
