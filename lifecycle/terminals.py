@@ -65,6 +65,7 @@ class Terminals:
     logs: Logs
     surveyor: Surveyor = field(default_factory=Surveyor)
     _open: dict[str, Terminal] = field(default_factory=dict)
+    _unwritten: dict[str, End] = field(default_factory=dict)
     _on_session: OnSession | None = None
 
     def on_session(self, listener: OnSession) -> None:
@@ -155,6 +156,7 @@ class Terminals:
             if end is not End.STOPPED:
                 raise
             self.logs.lifecycle.write("record-stays", identity=session.identity, reason=error)
+            self._unwritten[session.fence] = end
             await self.kill(session)
         self.logs.lifecycle.write("close", identity=session.identity, why=end, tmux=session.tmux and session.tmux.pid)
 
@@ -182,11 +184,15 @@ class Terminals:
                 await self.forget(terminal.session)
 
     async def ended(self, session: Session) -> bool:
-        """A session is over: keep its record as the last one; False if that was done already."""
+        """A session is over: keep its record as the last one; False if that was done already, or it was no death."""
+        if (end := self._unwritten.get(session.fence)) is not None:
+            await self._retire(replace(session, is_closing=True, end=end))
+            return False
         return await self._retire(replace(session, session_ref=await self._reference(session)))
 
     async def _retire(self, last: Session) -> bool:
         is_first = await anyio.to_thread.run_sync(self.sessions.retire, last)
+        self._unwritten.pop(last.fence, None)
         await self.forget(last)
         return is_first
 

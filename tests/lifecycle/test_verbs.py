@@ -10,7 +10,7 @@ import pytest
 from lifecycle.flags import Flag
 from lifecycle.requests import PeerStopped, UnknownPeer
 from lifecycle.session import Sessions, SessionUnreadable
-from lifecycle.states import SendStatus
+from lifecycle.states import End, SendStatus
 from lifecycle.verbs import Verbs
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
@@ -90,8 +90,11 @@ async def test_stop_needs_no_room_on_the_disk(shop: Workshop, monkeypatch: pytes
             assert not any(session.is_alive() for session in sessions)
         await shop.supervisor.tick()
         await until(lambda: shop.deck.sessions.load(ALICE) is None)
+        last = shop.deck.sessions.last(ALICE)
+        assert last is not None and (last.is_closing, last.end) == (True, End.STOPPED)
         await verbs(shop).start(None)
         assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
+    assert not shop.root.flag(ALICE, "deaths").exists()
 
 
 @pytest.mark.live
