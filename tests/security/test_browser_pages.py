@@ -172,12 +172,13 @@ class Exchange:
 
 
 def messages(data: bytes) -> Iterator[tuple[str, http.client.HTTPMessage, bytes]]:
-    """Return the first line, the headers and the body of each whole HTTP message."""
+    """Return the first line, the headers and the body of each whole HTTP message; a stream has no other behind it."""
     while b"\r\n\r\n" in data:
         head, _, data = data.partition(b"\r\n\r\n")
         line, _, rest = head.partition(b"\r\n")
         headers = http.client.parse_headers(io.BytesIO(rest + b"\r\n\r\n"))
-        size = int(headers.get("Content-Length", "0"))
+        is_stream = "Transfer-Encoding" in headers
+        size = len(data) if is_stream else int(headers.get("Content-Length", "0"))
         if len(data) < size:
             return
         yield line.decode(), headers, data[:size]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 ORDER, FORGED = "an order for bob", "nothing was ordered"
 RULES: dict[str, list[dict[str, Any]]] = {
     "alice": [{"match": "^go$", "send": [{"to": "bob", "message": ORDER}], "wait_seconds": 0}],
-    "bob": [{"match": "^ask$", "ask": True}, {"match": "^work$", "sleep_forever": True}],
+    "bob": [{"match": "^ask$", "ask": True, "sleep_forever": True}, {"match": "^work$", "sleep_forever": True}],
     "carol": [],
 }
 
@@ -100,6 +100,12 @@ def delivered_once(world: World, message_id: str, *before: str) -> None:
     assert [body for body in bodies(world, "bob") if body != FORGED] == [*before, ORDER, "after"]
 
 
+def has_queued(world: World, message_id: str) -> bool:
+    """Tell whether bob's client has put the message into its own queue."""
+    queued = [each["text"] for each in world.transcript("bob") if each["type"] == "queued"]
+    return any(message_id in text and ORDER in text for text in queued)
+
+
 def test_while_a_dialog_holds_it(world: World) -> None:
     world.send("bob", "ask")
     until(lambda: "Do you want to proceed?" in screen(world, "scripted-bob"), what="the dialog")
@@ -109,13 +115,16 @@ def test_while_a_dialog_holds_it(world: World) -> None:
     append(bobs, message_id)
     not_settled(world, message_id)
     tmux(world, "bob", "send-keys", "Enter")
+    until(lambda: has_queued(world, message_id), 20, "the hand-over")
+    not_settled(world, message_id)
+    assert world.run("interrupt", "bob").returncode == 0
     delivered_once(world, message_id, "ask")
 
 
 def test_while_the_client_has_it_in_its_own_queue(world: World) -> None:
     world.send("bob", "work")
     message_id = ordered(world)
-    until(lambda: [each for each in world.transcript("bob") if each["type"] == "queued"], 20, "the hand-over")
+    until(lambda: has_queued(world, message_id), 20, "the hand-over")
     forge_elsewhere(world, message_id)
     not_settled(world, message_id)
     assert world.run("interrupt", "bob").returncode == 0
