@@ -77,8 +77,11 @@ class TaskEnd:
     async def finish(self, lease: Lease, evidence: str) -> None:
         """Settle a task that was answered or is done."""
         await self.deck.settler.consumed(lease, evidence)
+        await anyio.to_thread.run_sync(self._clear_flags)
+
+    def _clear_flags(self) -> None:
         for flag in (Flag.ARMED, Flag.REPEATED):
-            await anyio.to_thread.run_sync(self.deck.flags.clear, self.identity, flag)
+            self.deck.flags.clear(self.identity, flag)
 
     async def give_up(self, session: Session, lease: Lease, reason: str, attempts: int | None = None) -> None:
         """Close the session; its task is tried again, unless the worker answered in the last moment."""

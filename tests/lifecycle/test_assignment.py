@@ -147,6 +147,7 @@ async def test_a_worker_that_replies_twice_is_closed_after_the_second(stage: Sce
             stage.actor.lines = (f"reply {number}",)
             await stage.clock.advance(1)
         await shift.ends(message, MessageState.CONSUMED, limit=60)
+        await stage.clock.until(lambda: stage.actor.closed)
     assert await stage.spool.depth(BOB) == 2
     assert len(stage.actor.closed) == 1
 

@@ -122,7 +122,7 @@ async def test_a_poisoned_task_does_not_wedge_the_queue(stage: Scene) -> None:
     stage.actor.plays = [InvalidInput("text", "holds a control character")]
     poison, message = await stage.send("poison", to=WORKER), await stage.send(to=WORKER)
     async with Shift(stage) as shift:
-        await shift.ends(poison, MessageState.DEAD, limit=5)
+        await shift.ends(poison, MessageState.DEAD, limit=5, step=0.05)
         await shift.has(message)
 
 
