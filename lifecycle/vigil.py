@@ -1,6 +1,7 @@
 """The watch at each live session: its death is noticed at once, and nothing of it stays behind."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -11,6 +12,7 @@ from anyio.abc import TaskGroup
 from lifecycle.deck import Deck
 from lifecycle.exitcause import write_for_hook
 from lifecycle.session import Session, SessionUnreadable
+from lifecycle.wake import AlreadyWaking
 from transport.errors import PeerwakeError
 from transport.identity import Identity
 from transport.logs import Logs
@@ -70,7 +72,15 @@ class Vigil:
             await self.deck.terminals.forget(session)
             return
         await self.deck.deaths.bury(current, "session-gone")
+        await self._clear_away(current)
         self.on_end(identity)
+
+    async def _clear_away(self, session: Session) -> None:
+        """Leave nothing of a session that is over, unless somebody starts the next one already."""
+        with suppress(AlreadyWaking, SessionUnreadable):
+            async with self.deck.waker.locked(session.identity):
+                if await anyio.to_thread.run_sync(self.deck.sessions.load, session.identity) is None:
+                    await self.deck.terminals.clear_away(session)
 
     async def _see_out(self, session: Session, tmux: ProcessId, agent: ProcessId) -> None:
         """See that the tmux server ends with its agent."""

@@ -157,6 +157,7 @@ class Waker:
             session = None
         if session is not None and not session.is_alive():
             await self.deaths.bury(session, death)
+            await self.terminals.clear_away(session)
             session = None
         if session is not None:
             self.terminals.watch(session)

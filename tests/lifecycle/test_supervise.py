@@ -195,6 +195,19 @@ async def test_an_idle_supervisor_adopts_and_watches(shop: Workshop) -> None:
         await until(lambda: deaths(shop) == 1)
         assert shop.deck.sessions.identities() == []
         assert shop.supervisor.watched == {}
+        await until(lambda: not shop.root.tmux_socket(ALICE).exists())
+
+
+@pytest.mark.live
+async def test_nothing_is_left_of_a_session_that_died_while_no_server_ran(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    assert session.tmux is not None
+    terminate(session.tmux, signal.SIGKILL)
+    await until(lambda: not session.is_alive())
+    assert shop.root.tmux_socket(ALICE).exists()
+    async with shop.supervised():
+        assert shop.deck.sessions.identities() == []
+        assert not shop.root.tmux_socket(ALICE).exists()
 
 
 @pytest.mark.live

@@ -149,7 +149,10 @@ async def test_many_at_once_start_one_session(shop: Workshop) -> None:
     found = []
 
     async def wake() -> None:
-        found.append(await shop.deck.waker.wake(ALICE))
+        # On a busy machine a wake may hold its lock for longer than the others wait for it.
+        while True:
+            with suppress(AlreadyWaking):
+                return found.append(await shop.deck.waker.wake(ALICE))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(5):
@@ -349,8 +352,8 @@ def transcript(shop: Workshop, session: Session) -> Path:
 async def test_a_message_with_the_old_topic_finds_the_old_conversation(shop: Workshop) -> None:
     async with shop.supervised():
         assert (await shop.send(body="one", topic="release")).status == "delivered"
+        await until(lambda: shop.record(ALICE).topics == ("release",))
         first = shop.record(ALICE)
-        assert first.topics == ("release",)
         await shop.deck.terminals.close(first, End.IDLE)
         assert (await shop.send(body="two", topic="Release")).status == "delivered"
         second = shop.record(ALICE)
