@@ -68,9 +68,14 @@ def make(context: Context, given: Namespace, name: str | None, cwd: Path | None)
     root.prepare()
     profile = create(registry, asked)
     written = [(profile.path, "the peer's profile")]
-    if program is not None:
-        written.append((save_program(profile.cwd, program), "the program it runs"))
-    apply(changes)
+    try:
+        if program is not None:
+            written.append((save_program(profile.cwd, program), "the program it runs"))
+        apply(changes)
+    except BaseException:
+        # Half a peer would be in the way of the next try.
+        registry.remove(profile.name)
+        raise
     written += [(change.path, change.what) for change in changes if change.is_needed]
     _show(context, profile, written)
     return Exit.OK
@@ -151,6 +156,9 @@ def _program(context: Context, asked: NewPeer, argv: list[str]) -> Program | Non
 
 def _program_of(context: Context, argv: list[str]) -> Program:
     name, *rest = argv
+    for word in argv:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            raise Refused("program: an argument after '--' is not UTF-8 text; nothing was changed", "invalid")
     if not name:
         raise BadUsage("the program after '--' has no name")
     if "/" in name and context.cwd is not None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.new_peer import make, parser
+from transport.errors import InvalidInput
+from transport.scan import resolve
 
 
 def run(context: Context, argv: list[str]) -> int:
@@ -13,4 +15,15 @@ def run(context: Context, argv: list[str]) -> int:
     line.add_argument("--cwd", metavar="DIR", help="an existing directory to work in (default: one of its own)")
     given = line.read(argv)
     context.wants_json = given.json
-    return make(context, given, given.name, None if given.cwd is None else Path(given.cwd).expanduser().absolute())
+    return make(context, given, given.name, None if given.cwd is None else directory(given.cwd))
+
+
+def directory(text: str) -> Path:
+    """Return the directory that `--cwd` names; raises InvalidInput."""
+    try:
+        path = Path(text).expanduser().absolute()
+    except (OSError, RuntimeError) as error:
+        raise InvalidInput("cwd", f"{text!r:.200} leads nowhere: {error}") from error
+    if resolve(path) is None:
+        raise InvalidInput("cwd", f"{text!r:.200} is not a directory; create it first")
+    return path

@@ -141,6 +141,8 @@ def test_init_makes_a_peer_of_the_directory(peerwake: Run, root: Root, tmp_path:
         (["x", "--runtime", "command"], 2, "add -- PROGRAM"),
         (["x", "--runtime", "scripted", "--", "cat"], 2, "goes with --runtime command"),
         (["x", "--", ""], 2, "has no name"),
+        (["x", "--runtime", "command", "--", "prog\udcff"], 4, "not UTF-8 text"),
+        (["x", "--runtime", "scripted", "--cwd", "~nosuchuser/x"], 4, "leads nowhere"),
         (["x", "--intelligence", "alien"], 2, "invalid choice"),
         (["x", "--runtime", "scripted", "--initial-prompt-file", "missing"], 2, "cannot read"),
         (["x", "--runtime", "scripted", "--initial-prompt", "a", "--initial-prompt-file", "b"], 2, "not both"),
@@ -234,3 +236,22 @@ def test_a_peer_whose_directory_went_away_is_reported(peerwake: Run, root: Root)
     done = peerwake("verify")
     assert done.returncode == 1
     assert "alice" in done.stdout
+
+
+def test_a_directory_that_leads_nowhere_is_named(peerwake: Run, root: Root, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    done = peerwake("create", "x", "--runtime", "claude", "--cwd", "loop")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "is not a directory" in done.stderr
+
+
+def test_a_peer_that_cannot_be_finished_is_not_made(peerwake: Run, root: Root, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / ".peerwake").mkdir(parents=True)
+    (work / ".peerwake" / "runtimes").write_text("in the way")
+    argv = ("create", "x", "--runtime", "command", "--cwd", str(work), "--", "cat")
+    assert peerwake(*argv).returncode == 1
+    assert Registry(root).names() == ()
+    (work / ".peerwake" / "runtimes").unlink()
+    assert peerwake(*argv).returncode == 0
+    assert Registry(root).names() == ("x",)
