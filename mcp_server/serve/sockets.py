@@ -49,9 +49,10 @@ def unix_listener(path: Path) -> Iterator[UnixListener]:
     Raises ServerRunning when somebody answers, CannotListen, or RootUnusable for a path that is too long.
     """
     check_socket_path(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     inode: int | None = None
+    listener: socket.socket | None = None
     try:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _alone(path):
             if _is_answered(path):
                 raise ServerRunning(f"a server already answers on {path}; stop it first")
@@ -62,7 +63,8 @@ def unix_listener(path: Path) -> Iterator[UnixListener]:
             raise
         raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from error
     finally:
-        listener.close()
+        if listener is not None:
+            listener.close()
         if inode is not None:
             _remove(path, inode)
 

@@ -123,3 +123,12 @@ def test_loopback() -> None:
     assert is_loopback("localhost")
     assert not is_loopback("localhost.example")
     assert os.geteuid() >= 0
+
+
+def test_no_socket_at_all_is_told_like_any_other_refusal(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", full)
+    with pytest.raises(CannotListen, match="Too many open files"), unix_listener(root.server_socket):
+        raise AssertionError("it listens")
