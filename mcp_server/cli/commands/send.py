@@ -45,8 +45,17 @@ def run(context: Context, argv: list[str]) -> int:
     context.wants_json = given.json
     if given.wait is not None and not 0 <= given.wait <= WAIT_MAX_SECONDS:
         raise BadUsage(f"--wait {given.wait:g} is not between 0 and {WAIT_MAX_SECONDS:g} seconds")
-    result = deliver(context, request(context, given))
-    show(context, result, is_repetition=bool(given.key and result.get("duplicate")))
+    args = request(context, given)
+    result = deliver(context, args)
+    try:
+        show(context, result, is_repetition=bool(given.key and result.get("duplicate")))
+        context.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # `main` meets the same and says so; by then nobody knows any more what was sent.
+        key = args["idempotency_key"]
+        context.note(f"the message was accepted ({result['status']}) as {result['message_id']}, --key {key}")
     return Exit.OK if result["status"] == "delivered" else Exit.QUEUED
 
 

@@ -1,6 +1,8 @@
 """`peerwake send` against a server: what it asks, what it prints, and what it makes of a broken connection."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,3 +220,14 @@ def test_help_sends_nothing(server, peerwake: Run) -> None:
         assert peerwake("send", "-h", "bob", "hi").returncode == 0
         assert peerwake("send", "bob", "hi", "--help").returncode == 0
     assert heard.hellos == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_an_output_that_is_full_hides_no_accepted_message(server, environ: dict[str, str], more: list[str]) -> None:
+    with server(answering()), Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-m", "mcp_server", "send", "bob", "hi", "--key", "k7", *more]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, env=environ, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "cannot write the output" in done.stderr
+    assert f"accepted (delivered) as {RESULT['message_id']}, --key k7" in done.stderr
