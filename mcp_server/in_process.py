@@ -67,12 +67,20 @@ async def _take_over(lock: FileLock, poll_seconds: float, parts: Wired, tasks: T
     await _supervise(parts, tasks)
 
 
+def _here() -> str | None:
+    """Return the working directory, None when it is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return None
+
+
 async def _serve(parts: Wired, incoming: LineReader, outgoing: LineWriter) -> None:
     service = parts.application
     callers = Callers(service, parts.credentials)
     # The caller is whoever started this process: its ancestry and its environment speak for it.
     starter = SocketPeer(PeerProcess(os.getuid(), os.getpid()))
-    claim = Claim(os.environ.get("PEERWAKE_CREDENTIAL"), str(Path.cwd()))
+    claim = Claim(os.environ.get("PEERWAKE_CREDENTIAL"), _here())
     caller = await callers.on_socket(starter, claim)
     server = build_server(service.version, ToolServer(service, callers, InFlight(), parts.logs.lifecycle))
     await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=caller)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mcp_server.cli.context import Context, from_process
+from mcp_server.cli.context import Context, HomeUnknown, from_process
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, Failure, failure
 from mcp_server.cli.parser import HELP, HelpWanted
@@ -44,7 +44,12 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises, never prints a traceback for what users do."""
-    context = from_process()
+    try:
+        context = from_process()
+    except HomeUnknown as error:
+        if sys.stderr is not None:
+            sys.stderr.write(f"peerwake: {error}\n")
+        return int(Exit.USAGE)
     try:
         code = run(context, list(sys.argv[1:] if argv is None else argv))
         context.stdout.flush()

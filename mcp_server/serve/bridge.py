@@ -39,7 +39,19 @@ def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     credential = environment.get("PEERWAKE_CREDENTIAL") or None
     if credential is not None and credential.startswith("${"):
         credential = None
-    return Config(os.path.abspath(os.path.expanduser(home)), start, seconds, credential)
+    return Config(absolute(home), start, seconds, credential)
+
+
+def absolute(home: str) -> str:
+    """Return the root's absolute path; raises ValueError where nobody can tell it."""
+    path = os.path.expanduser(home)
+    if path.startswith("~"):
+        raise ValueError(f"{home!r}: there is no such home directory; set PEERWAKE_HOME to an absolute path")
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        text = f"PEERWAKE_HOME: {home!r} is relative and the working directory is gone; set it to an absolute path"
+        raise ValueError(text) from error
 
 
 def open_missing() -> None:

@@ -102,3 +102,22 @@ def test_beside_a_supervisor_that_ends_it_takes_over_and_its_sessions_live_on(wo
         assert world.tmux("scripted-alice") == tmux and tmux.is_alive()
     finally:
         assert server.close() == 0
+
+
+@pytest.mark.live
+def test_it_serves_where_its_directory_is_gone(world: World) -> None:
+    gone = world.root.home / "gone"
+    gone.mkdir()
+    words = f'rmdir "$PWD"; exec "{sys.executable}" -m mcp_server serve --transport stdio --in-process'
+    ask = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}).encode() + b"\n"
+    env = world.env | {"PYTHONPATH": str(TOP)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(["sh", "-c", words], cwd=gone, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(ask)
+        server.stdin.flush()
+        line = server.stdout.readline()
+        server.stdin.close()
+        assert server.wait(30) == 0
+    assert json.loads(line)["id"] == 1

@@ -156,3 +156,23 @@ def test_the_fast_path_imports_the_standard_library_only() -> None:
         "dataclasses",
         "pathlib",
     }
+
+
+@pytest.mark.parametrize("words", ["list", "serve --transport stdio", "serve --background"])
+@pytest.mark.parametrize(("home", "problem"), [("relative", "is relative"), ("~nosuchuser/x", "no such home")])
+def test_a_root_that_nobody_can_find_is_named(
+    environ: dict[str, str], tmp_path: Path, words: str, home: str, problem: str
+) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'rmdir "$PWD"; exec "{sys.executable}" -m mcp_server {words}'],
+        env=environ | {"PEERWAKE_HOME": home},
+        cwd=tmp_path / "gone",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "PEERWAKE_HOME" in done.stderr
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -611,3 +611,20 @@ def test_no_depth_of_nesting_ends_it(line: bytes) -> None:
         session.from_server(nested)
         session.from_server(b'{"jsonrpc": "2.0", "id": 1, "result": {}}')
         session.replay()
+
+
+@pytest.mark.parametrize(("home", "problem"), [("relative", "is relative"), ("~nosuchuser/x", "no such home")])
+def test_a_root_that_nobody_can_find_is_named(tmp_path: Path, home: str, problem: str) -> None:
+    (tmp_path / "gone").mkdir()
+    words = shlex.join([sys.executable, "-I", "-S", bridge.__file__, "--no-start"])
+    done = subprocess.run(
+        ["sh", "-c", f'rmdir "$PWD"; exec {words}'],
+        env={"PATH": os.environ["PATH"], "PEERWAKE_HOME": home},
+        cwd=tmp_path / "gone",
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+    assert done.stderr.count("\n") == 1
