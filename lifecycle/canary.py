@@ -49,20 +49,23 @@ def watch_file(root: Root, identity: Identity, pid: int) -> Path:
 
 
 def ensure(root: Root, identity: Identity, process: ProcessId, *, scope: bool = False) -> Ensured:
-    """See that a death of this tmux server will be recorded; blocking, never raises, may be repeated."""
-    return ensure_all(root, {identity: process}, scope=scope)
+    """See that the death of a new tmux server will be recorded; blocking, never raises, may be repeated."""
+    return ensure_all(root, {identity: process}, scope=scope, are_new=True)
 
 
-def ensure_all(root: Root, servers: Mapping[Identity, ProcessId], *, scope: bool = False) -> Ensured:
+def ensure_all(
+    root: Root, servers: Mapping[Identity, ProcessId], *, scope: bool = False, are_new: bool = False
+) -> Ensured:
     """See that these are watched and that the watcher runs when anything is to be watched; never raises.
 
-    With `scope` it gets a systemd scope of its own where there is a user manager: it is to outlive our unit.
+    Of those that are not new, one that is dead by now is left alone: its end was accounted for. With `scope`
+    the watcher gets a systemd scope of its own where there is a user manager: it is to outlive our unit.
     """
     try:
         if not root.logs.is_dir():
             return Ensured.SKIPPED
         directory(root).mkdir(mode=0o700, exist_ok=True)
-        added = [_add(root, identity, process) for identity, process in servers.items()]
+        added = [_add(root, each, process) for each, process in servers.items() if are_new or process.is_alive()]
         if not servers and not _has_files(root):
             return Ensured.ALREADY
         return _spawn_unless_running(root, poke=any(added), scope=scope)
@@ -70,18 +73,23 @@ def ensure_all(root: Root, servers: Mapping[Identity, ProcessId], *, scope: bool
         return Ensured.FAILED
 
 
-def dismiss(root: Root, identity: Identity) -> None:
-    """A deliberate teardown follows: the death of this identity's servers is accounted for; never raises."""
+def dismiss(root: Root, identity: Identity, pid: int | None = None) -> None:
+    """A deliberate teardown follows: the death of this identity's servers is accounted for; never raises.
+
+    Also of the one with this `pid` that nobody has begun to watch yet.
+    """
     with suppress(OSError):
+        if pid is not None:
+            _empty(watch_file(root, identity, pid), os.O_CREAT)
         for name in os.listdir(directory(root)):
             if name.rpartition(".")[0] == str(identity):
                 _empty(directory(root) / name)
 
 
-def _empty(path: Path) -> None:
+def _empty(path: Path, more: int = 0) -> None:
     """Spare one server; the empty file keeps a concurrent `ensure` from watching it again."""
     with suppress(OSError):
-        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW))
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | more, 0o600))
         os.utime(path)
 
 

@@ -99,10 +99,11 @@ class Launcher:
                 if isinstance(error, ServerRunning) or await anyio.to_thread.run_sync(_has_ended, spec.socket):
                     await anyio.to_thread.run_sync(self.sessions.discard, session)
                 raise
+            # Before anybody can find it, and end it deliberately.
+            await anyio.to_thread.run_sync(lambda: canary.ensure(self.root, identity, started.tmux, scope=self.scope))
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
             )
-            await anyio.to_thread.run_sync(lambda: canary.ensure(self.root, identity, started.tmux, scope=self.scope))
         return session
 
     def launch_spec(self, session: Session) -> LaunchSpec:

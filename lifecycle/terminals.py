@@ -163,7 +163,7 @@ class Terminals:
     async def kill(self, session: Session) -> None:
         """End a session's processes, deliberately: that leaves no line; raises TmuxUnknown if they survive."""
         if session.tmux is not None:
-            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity, session.tmux.pid)
             await self.clear_away(session)
 
     async def clear_away(self, session: Session) -> None:
@@ -176,7 +176,7 @@ class Terminals:
         socket = self.root.tmux_socket(identity)
         server = listener(socket)
         if server is not None:
-            await anyio.to_thread.run_sync(canary.dismiss, self.root, identity)
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, identity, server.pid)
             await kill(socket, server, clock=self.clock)
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
         for terminal in tuple(self._open.values()):
@@ -237,7 +237,7 @@ class Terminals:
                 lambda: self.sessions.update(session, tmux=server, pane=agent, pane_id=pane_id)
             )
         if server is not None:
-            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity)
+            await anyio.to_thread.run_sync(canary.dismiss, self.root, session.identity, server.pid)
             await kill(socket, server, clock=self.clock)
         await anyio.to_thread.run_sync(self.sessions.discard, session)
         return None

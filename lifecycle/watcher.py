@@ -132,8 +132,7 @@ class Watcher:
             self.is_short = True
             return  # the file is still there, and looked at again
         if not text:
-            del self.owed[name]
-            self._remove(name)
+            del self.owed[name]  # what is left of the file says so to a late `ensure`
             return
         try:
             os.rename(f"{self.directory}/{name}", f"{self.directory}/{CLAIMED}{name}")
@@ -146,7 +145,7 @@ class Watcher:
         if not append(self.exits, death.line):
             return
         self.owed.pop(name, None)
-        self._remove(CLAIMED + name)
+        self._close(name)
         if death.forensics != "none":
             self.unseen.append(death)
 
@@ -166,9 +165,19 @@ class Watcher:
             death = self.owed[name] = Death(watched, "unknown", time.time())
         if is_written(self.exits, death):
             self.owed.pop(name, None)
-            self._remove(claim)
+            self._close(name)
         else:
             self._write_line(name, death)
+
+    def _close(self, name: str) -> None:
+        """Leave the emptied file of a death that has its line, lest somebody who comes late has it watched again."""
+        claim = f"{self.directory}/{CLAIMED}{name}"
+        try:
+            os.truncate(claim, 0)
+            os.utime(claim)
+            os.rename(claim, f"{self.directory}/{name}")
+        except OSError:
+            self._remove(CLAIMED + name)
 
     def _report(self) -> None:
         """Take the snapshots of what died since the last ones, in a child that cannot hold this process up."""
@@ -194,17 +203,13 @@ class Watcher:
             self.reporter = None
 
     def _bury_old(self, name: str) -> None:
-        """Remove an emptied file that nobody needs any more: its process is gone, or long spared."""
+        """Remove an emptied file that nobody needs any more: whoever knew its process has forgotten it by now."""
         try:
             age = time.time() - os.stat(f"{self.directory}/{name}").st_mtime
-            os.kill(int(name.rpartition(".")[2]), 0)
-        except (ValueError, ProcessLookupError):
-            self._remove(name)
         except OSError:
             return
-        else:
-            if age > TOMBSTONE_SECONDS:
-                self._remove(name)
+        if age > TOMBSTONE_SECONDS:
+            self._remove(name)
 
     def _is_ours(self) -> bool:
         """Tell whether the lock that is held is still the one of this root: a root can be removed."""

@@ -64,7 +64,7 @@ def test_a_killed_server_leaves_one_line_and_one_snapshot(caged: Cages, root: Ro
     assert len(list((root.logs / "server-deaths").iterdir())) == 1
     until(lambda: not caged.watchers(), 10, "the end of a watcher with nothing to watch")
     assert len(caged.lines()) == 1
-    assert [name for name in os.listdir(canary.directory(root)) if name != ".poke"] == []
+    assert [path.stat().st_size for path in canary.watches(root)] == [0]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,24 @@ def test_ensuring_again_between_dismissal_and_teardown_changes_nothing(caged: Ca
     caged.kill("alice")
     until(lambda: not caged.watchers(), 10, "the end of the watcher")
     assert caged.lines() == []
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_who_ensures_late_has_no_deliberate_end_reported(caged: Cages, root: Root, is_watched: bool) -> None:
+    """A tick collected the servers a moment before one of them was ended."""
+    (bob,) = caged.start_watched("bob")
+    alice = caged.start_watched("alice")[0] if is_watched else caged.start("alice")
+    servers = dict(caged.servers)
+    canary.dismiss(root, ALICE, alice.pid)
+    caged.kill("alice")
+    until(lambda: len(caged.held()) == 1, 10, "the end of the watch")
+    canary.ensure_all(root, servers)
+    caged.kill("bob")
+    assert [line["identity"] for line in caged.deaths(1)] == ["scripted-bob"]
+    canary.ensure(root, Identity("scripted", "bob"), bob)
+    caged.start_watched("carol")
+    caged.kill("carol")
+    assert [line["identity"] for line in caged.deaths(2)] == ["scripted-bob", "scripted-carol"]
 
 
 def test_a_server_that_survived_its_dismissal_is_watched_again_later(caged: Cages, root: Root) -> None:
