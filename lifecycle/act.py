@@ -49,6 +49,8 @@ class Acts:
                 self.kick(at.identity)
             case Action.ADOPT | Action.BURY | Action.FINISH_CLOSE:
                 await self._take_over(at)
+            case Action.BRING_UP:
+                self._bring_up(at.identity)
             case Action.RENEW:
                 self.aside("renew", at.identity, partial(self._unless_taken, partial(self._renew, at)))
             case Action.REAP:
@@ -82,7 +84,10 @@ class Acts:
             # The task of a worker may be settled already, and then nothing else would end its session.
             self.kick(identity)
         elif session is not None and not session.is_ready:
-            self.aside("bring-up", identity, partial(self._unless_taken, partial(self._wake, identity)))
+            self._bring_up(identity)
+
+    def _bring_up(self, identity: Identity) -> None:
+        self.aside("bring-up", identity, partial(self._unless_taken, partial(self._wake, identity)))
 
     async def _wake(self, identity: Identity) -> None:
         await self.deck.waker.wake(identity)

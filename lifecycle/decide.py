@@ -50,6 +50,7 @@ class Action(StrEnum):
 
     NOTHING = "nothing"
     ADOPT = "adopt"
+    BRING_UP = "bring-up"
     BURY = "bury"
     FINISH_CLOSE = "finish-close"
     REAP = "reap"
@@ -128,6 +129,8 @@ def _with_session(seen: Seen, now: float, limits: Limits) -> Action:
         return Action.ADOPT
     if _may_drain(seen) or (seen.is_task and not seen.is_draining):
         return Action.DRAIN
+    if _may_bring_up(seen):
+        return Action.BRING_UP
     if _may_reap(seen, now, limits):
         return Action.REAP
     return Action.REPORT_WEDGED if _is_wedged(seen, now, limits) else Action.NOTHING
@@ -151,6 +154,12 @@ def _may_renew(seen: Seen) -> bool:
 
 def _may_drain(seen: Seen) -> bool:
     return seen.waiting > 0 and not seen.is_draining and not seen.is_stopped and not seen.is_failed
+
+
+def _may_bring_up(seen: Seen) -> bool:
+    """Tell whether a client that was blocked while it booted shows its empty input line by now, and nobody saw it."""
+    is_free = not (seen.is_ready or seen.is_draining or seen.is_task or seen.is_failed)
+    return is_free and seen.activity in (Activity.IDLE, Activity.QUIET)
 
 
 def _may_reap(seen: Seen, now: float, limits: Limits) -> bool:

@@ -77,7 +77,12 @@ CASES: list[tuple[str, Seen, Action]] = [
     ("not for long enough", alive(quiet_since=LONG_AGO + 0.1), Action.NOTHING),
     ("nobody knows for how long", alive(quiet_since=None), Action.NOTHING),
     ("only quiet", alive(activity=Activity.QUIET), Action.NOTHING),
-    ("not ready yet", alive(is_ready=False), Action.NOTHING),
+    ("answered by a person while it booted", alive(is_ready=False), Action.BRING_UP),
+    ("just now", alive(is_ready=False, activity=Activity.QUIET), Action.BRING_UP),
+    ("its drain brings it up", alive(is_ready=False, is_draining=True), Action.NOTHING),
+    ("a task's drain does", alive(is_ready=False, is_task=True, is_draining=True), Action.NOTHING),
+    ("nobody does in a crash loop", alive(is_ready=False, is_failed=True), Action.NOTHING),
+    ("not ready yet", alive(is_ready=False, activity=Activity.BLOCKED), Action.NOTHING),
     ("busy", alive(activity=Activity.BUSY), Action.NOTHING),
     ("active", alive(activity=Activity.ACTIVE), Action.NOTHING),
     ("blocked", alive(activity=Activity.BLOCKED), Action.NOTHING),
@@ -143,6 +148,10 @@ def check(seen: Seen, action: Action) -> None:
         assert seen.is_in_the_way or not (seen.waiting or seen.is_draining)
     if action is Action.BURY:
         assert is_dead
+    if action is Action.BRING_UP:
+        assert (seen.presence, seen.is_watched) == (Presence.ALIVE, True)
+        assert seen.activity in (Activity.IDLE, Activity.QUIET)
+        assert not (seen.is_ready or seen.is_draining or seen.is_task or seen.is_failed)
     if seen.presence is Presence.UNKNOWN or (seen.activity is Activity.UNKNOWN and not seen.is_stopped):
         assert action is not Action.REAP
         is_wished = seen.wish is Wish.THIS and seen.presence is Presence.ALIVE

@@ -17,6 +17,7 @@ from lifecycle.drain import Drain
 from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
 from lifecycle.observe import Observation
+from lifecycle.renew import NotReady
 from lifecycle.requests import ForeignService
 from lifecycle.session import Session
 from lifecycle.states import Mode, SendStatus
@@ -346,3 +347,19 @@ async def test_a_worker_that_leaves_cleanly_is_no_crash_though_its_exit_line_tak
             await until(lambda: "ev=session-gone" in shop.log())
     assert "exited with status 0" in shop.log()
     assert not root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+async def test_a_session_that_a_person_unblocked_is_brought_up_and_told_its_seed(root: Root) -> None:
+    script = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
+    async with workshop(root, blocked_seconds=0.3, tick_seconds=0.2) as shop:
+        shop.peer(script=script)
+        async with shop.supervised():
+            with pytest.raises(NotReady):
+                await shop.parts.application.new("alice", None, "the seed")
+            session = shop.record(ALICE)
+            assert not session.is_ready
+            shop.tmux(ALICE, "send-keys", "-t", session.pane_id, "Enter")
+            await until(lambda: shop.record(ALICE).is_ready)
+            assert shop.record(ALICE).fence == session.fence
+            await until(lambda: shop.prompts() == ["the seed"])
