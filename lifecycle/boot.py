@@ -1,6 +1,7 @@
 """From a started client to its ready input line: known dialogs are answered, unknown ones reported."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -22,6 +23,7 @@ STEADY_SECONDS: Final = 0.02
 STEADY_WITHOUT_STATUS_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 1.0
 SLOWEST_SETTLE: Final = 4
+SLOW_SECONDS: Final = 5.0
 
 
 class BootEnd(StrEnum):
@@ -66,8 +68,11 @@ class Booter:
     limits: Limits
     answered: dict[str, int] = field(default_factory=dict)
 
-    async def run(self) -> Boot:
-        """Return when the client is ready, dead, or shows for a while what nobody recognises."""
+    async def run(self, on_slow: Callable[[], None] | None = None) -> Boot:
+        """Return when the client is ready, dead, or shows for a while what nobody recognises.
+
+        `on_slow` is called, again and again, once it takes longer than a client that only has to load.
+        """
         started = self.clock.monotonic()
         seen: tuple[str, ...] = ()
         since = started
@@ -97,6 +102,8 @@ class Booter:
                 return self._end(BootEnd.REFUSED, reading.excerpt)
             elif now - since > self.limits.blocked_seconds and any(seen):
                 return self._end(BootEnd.BLOCKED, reading.excerpt)
+            if on_slow is not None and now - started > SLOW_SECONDS:
+                on_slow()
             if now - started > self.limits.boot_seconds:
                 return self._end(BootEnd.BLOCKED, reading.excerpt)
             # What looks ready has only to stay so: look again as soon as that can be told.

@@ -77,14 +77,14 @@ class Terminals:
         if self._on_session is not None:
             self._on_session(session)
 
-    async def boot(self, session: Session) -> Boot:
-        """Bring a client to its ready input line."""
+    async def boot(self, session: Session, on_slow: Callable[[], None] | None = None) -> Boot:
+        """Bring a client to its ready input line; `on_slow` is told while that takes long."""
         terminal = await self._terminal(session)
         if terminal.booter is None:
             terminal.booter = Booter(
                 self._pane(terminal), terminal.runtime, terminal.reader, terminal.facts, self.clock, self.limits
             )
-        return await terminal.booter.run()
+        return await terminal.booter.run(on_slow)
 
     async def gate(self, session: Session) -> tuple[Hold | None, str | None]:
         """Return why nothing may be typed now, with the screen's last lines, or None; raises TmuxGone, TmuxUnknown."""

@@ -57,6 +57,23 @@ class AlreadyWaking(PeerwakeError):
     code = "already-waking"
 
 
+@dataclass(slots=True)
+class Place:
+    """A place among those that may start at the same time, given back as soon as it is not needed."""
+
+    limiter: anyio.CapacityLimiter
+    is_taken: bool = False
+
+    async def take(self) -> None:
+        await self.limiter.acquire()
+        self.is_taken = True
+
+    def give_back(self) -> None:
+        if self.is_taken:
+            self.is_taken = False
+            self.limiter.release()
+
+
 def last_words(screen: str) -> str:
     """Return what a client said last, as one line; what tmux says of its pane is not of the client."""
     lines = [line.strip() for line in screen.splitlines() if not line.startswith(PANE_IS_DEAD)]
@@ -91,17 +108,21 @@ class Waker:
         """
         self.resolver.refuse_unwakeable(identity)
         async with AsyncExitStack() as stack:
+            place = Place(self.at_once)
+            stack.callback(place.give_back)
             if await anyio.to_thread.run_sync(self.sessions.live, identity) is None:
-                # The slot comes before the lock: a thousand may wait for one, and each lock is an open file.
-                await stack.enter_async_context(self.at_once)
+                # The place comes before the lock: a thousand may wait for one, and each lock is an open file.
+                await place.take()
             await stack.enter_async_context(self.locked(identity))
             self.resolver.refuse_unwakeable(identity)
             session = await self.present(identity)
             if session is not None:
-                return (session if session.is_ready else await self._bring_up(session)), False
-            return await self._start(identity, asked, topic, task), True
+                return (session if session.is_ready else await self._bring_up(session, place)), False
+            return await self._start(identity, asked, topic, task, place), True
 
-    async def _start(self, identity: Identity, asked: Mode | None, topic: str | None, task: str | None) -> Session:
+    async def _start(
+        self, identity: Identity, asked: Mode | None, topic: str | None, task: str | None, place: Place
+    ) -> Session:
         """Start a session; a conversation that cannot be resumed is left for a fresh one, unless it was asked for."""
         profile = self.resolver.declared(identity)
         try:
@@ -116,7 +137,7 @@ class Waker:
             self.logs.lifecycle.write("resume-failed", identity=identity, reason=plan.start.obstacle)
         if plan.start.mode is Mode.RESUME:
             try:
-                return await self._bring_up(await self._launch(profile, runtime, plan, task))
+                return await self._bring_up(await self._launch(profile, runtime, plan, task), place)
             except WakeFailed as error:
                 self.logs.lifecycle.write(
                     "resume-failed", identity=identity, ref=plan.start.reference, reason=last_words(str(error))
@@ -124,7 +145,7 @@ class Waker:
                 if asked is Mode.RESUME:
                     raise CannotResume(f"its conversation {plan.start.reference} cannot be resumed: {error}") from error
             plan = Plan(Start(Mode.FRESH, StartReason.RESUME_FAILED))
-        return await self._bring_up(await self._launch(profile, runtime, plan, task))
+        return await self._bring_up(await self._launch(profile, runtime, plan, task), place)
 
     async def adopt(self, identity: Identity) -> Session | None:
         """Take over the session that another server started, finishing what it began; None if there is none.
@@ -168,10 +189,12 @@ class Waker:
             )
         return session
 
-    async def _bring_up(self, session: Session) -> Session:
+    async def _bring_up(self, session: Session, place: Place) -> Session:
         """Bring a started session to its ready input line; raises SessionBlocked or WakeFailed."""
         await self._close_if_unwanted(session)
-        boot: Boot = await self.terminals.boot(session)
+        # A client that waits for something takes no place from those that have to load.
+        boot: Boot = await self.terminals.boot(session, place.give_back)
+        place.give_back()
         seconds = f"{self.launcher.clock.wall() - session.woke_at:.3f}"
         dialogs = ",".join(boot.dialogs) or None
         self.logs.lifecycle.write("boot", identity=session.identity, end=boot.end, seconds=seconds, dialogs=dialogs)

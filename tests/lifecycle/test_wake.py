@@ -162,6 +162,20 @@ async def test_many_at_once_start_one_session(shop: Workshop) -> None:
 
 
 @pytest.mark.live
+async def test_a_client_that_waits_at_its_start_keeps_no_other_from_starting(root: Root) -> None:
+    limits = {"wakes_at_once": 1, "blocked_seconds": 600.0, "boot_seconds": 20.0}
+    async with workshop(root, **limits) as shop, anyio.create_task_group() as tasks:
+        shop.peer(script=DIALOG)
+        shop.peer("bob")
+        tasks.start_soon(shop.deck.waker.wake, ALICE)
+        await until(lambda: shop.deck.sessions.live(ALICE))
+        session, _ = await shop.deck.waker.wake(Identity("scripted", "bob"))
+        assert session.is_ready
+        assert not shop.record(ALICE).is_ready
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.live
 async def test_a_stop_during_the_start_ends_it_whatever_the_screen_shows(shop: Workshop) -> None:
     """The stop finds no session yet; the wake finds the flag, also where the client would block at a dialog."""
     (shop.root.peers / "alice" / "scripted.json").write_text(json.dumps(DIALOG))
