@@ -166,9 +166,7 @@ class Changes:
             except AlreadyWaking:
                 continue
         try:
-            session = await self.waker.present(identity)
-            if session is not None:
-                await self.terminals.close(session, End.REMOVED)
+            await self.waker.end(identity, End.REMOVED)
         except SessionBlocked:
             await self.terminals.end_unrecorded(identity)
         except SessionUnreadable:

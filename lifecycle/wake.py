@@ -153,15 +153,28 @@ class Waker:
         Raises AlreadyWaking, SessionUnreadable, SessionBlocked or TmuxUnknown.
         """
         async with self.locked(identity):
+            if self.resolver.flags.is_set(identity, Flag.STOPPED):
+                await self.end(identity, End.STOPPED, "server-dead")
+                return None
             session = await self.present(identity, "server-dead")
             if session is None:
                 return None
             self.logs.lifecycle.write("adopt", identity=identity, tmux=session.tmux and session.tmux.pid)
-            if self.resolver.flags.is_set(identity, Flag.STOPPED):
-                await self.terminals.close(session, End.STOPPED)
-                return None
             await anyio.to_thread.run_sync(self.planner.forget_obeyed, session)
             return session
+
+    async def end(self, identity: Identity, end: End, death: str = "session-gone") -> None:
+        """End the session of an identity whose lock is held, also one whose record cannot be completed.
+
+        Raises SessionUnreadable, SessionBlocked or TmuxUnknown.
+        """
+        session = await anyio.to_thread.run_sync(self.sessions.load, identity)
+        if session is not None and session.tmux is None:
+            # Its tmux may give no answer: what is to be ended need not be asked.
+            await self.terminals.end_unrecorded(identity)
+            await anyio.to_thread.run_sync(self.sessions.discard, session)
+        elif (session := await self.present(identity, death)) is not None:
+            await self.terminals.close(session, end)
 
     async def present(self, identity: Identity, death: str = "session-gone") -> Session | None:
         """Return the live session of an identity whose lock is held; what is over or half done is cleared away.

@@ -3,6 +3,7 @@
 import errno
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -95,6 +96,25 @@ async def test_stop_needs_no_room_on_the_disk(shop: Workshop, monkeypatch: pytes
         await verbs(shop).start(None)
         assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
     assert not shop.root.flag(ALICE, "deaths").exists()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("verb", ["stop", "remove", "tick"])
+async def test_a_session_whose_start_was_cut_off_and_whose_tmux_hangs_can_be_ended(shop: Workshop, verb: str) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    assert session.tmux is not None
+    await shop.deck.terminals.aclose()
+    shop.deck.sessions.save(replace(session, tmux=None, pane=None, pane_id="", is_ready=False))
+    terminate(session.tmux, signal.SIGSTOP)
+    if verb == "tick":
+        shop.deck.flags.set(ALICE, Flag.STOPPED)
+    async with shop.supervised():
+        if verb == "stop":
+            await verbs(shop).stop("alice")
+        elif verb == "remove":
+            await shop.parts.application.remove("alice", force=True, purge=False)
+        await until(lambda: not session.is_alive())
+        await until(lambda: shop.deck.sessions.load(ALICE) is None)
 
 
 @pytest.mark.live
