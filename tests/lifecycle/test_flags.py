@@ -29,6 +29,21 @@ def test_a_flag_is_set_until_it_is_cleared(root: Root, flag: Flag) -> None:
     assert not flags.is_set(ALICE, flag)
 
 
+def test_while_nobody_can_tell_a_flag_counts_as_set(root: Root) -> None:
+    """A stopped peer is not woken because its directory gave no answer."""
+    flags = Flags(root)
+    assert not flags.is_set(ALICE, Flag.STOPPED)
+    kept = root.state.rename(root.home / "kept")
+    root.state.symlink_to(root.state)
+    assert flags.is_set(ALICE, Flag.STOPPED)
+    root.state.unlink()
+    assert not flags.is_set(ALICE, Flag.STOPPED)
+    root.state.write_text("no directory")
+    assert not flags.is_set(ALICE, Flag.STOPPED)
+    root.state.unlink()
+    kept.rename(root.state)
+
+
 def test_flags_of_identities_are_their_own(root: Root) -> None:
     flags = Flags(root)
     flags.set(ALICE, Flag.STOPPED)
