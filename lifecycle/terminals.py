@@ -183,6 +183,24 @@ class Terminals:
             if terminal.session.identity == identity:
                 await self.forget(terminal.session)
 
+    async def has_unrecorded(self, identity: Identity) -> bool:
+        """Tell whether a tmux server that nobody has a record of is in the place of an identity.
+
+        One without any pane is what the launcher of a killed server was too late with: it is ended.
+        """
+        socket = self.root.tmux_socket(identity)
+        if listener(socket) is None:
+            return False
+        try:
+            if (await self.surveyor.survey(socket)).panes:
+                return True
+        except TmuxGone:
+            pass  # it has no session, or is gone by now
+        except (PeerwakeError, OSError):
+            return True
+        await self.end_unrecorded(identity)
+        return False
+
     async def ended(self, session: Session) -> bool:
         """A session is over: keep its record as the last one; False if that was done already, or it was no death."""
         if (end := self._unwritten.get(session.fence)) is not None:

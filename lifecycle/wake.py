@@ -29,7 +29,6 @@ from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
 from transport.profile import Profile
-from transport.tmux.listener import listener
 from transport.tmux.server import wait_dead
 
 LOCK_SECONDS: Final = 1.0
@@ -195,7 +194,8 @@ class Waker:
             session = None
         if session is not None:
             self.terminals.watch(session)
-        elif listener(socket := self.root.tmux_socket(identity)) is not None:
+        elif await self.terminals.has_unrecorded(identity):
+            socket = self.root.tmux_socket(identity)
             raise SessionBlocked(
                 f"a tmux server that there is no record of listens on {socket};"
                 f" it is ended by: peerwake stop {identity.personality}"

@@ -233,6 +233,20 @@ async def test_a_server_killed_between_tmux_and_its_session_leaves_no_tmux(shop:
         bare.wait()
 
 
+@pytest.mark.live
+async def test_a_tmux_without_any_session_that_came_too_late_is_in_nobodys_way(shop: Workshop) -> None:
+    """The launcher of a killed server brings one up after the next server has looked."""
+    bare = start_bare(shop.root)
+    try:
+        await until(lambda: listener(shop.root.tmux_socket(ALICE)))
+        session, is_new = await shop.deck.waker.wake(ALICE)
+        assert is_new and session.is_ready
+        assert bare.wait(5) is not None
+    finally:
+        bare.kill()
+        bare.wait()
+
+
 def start_bare(root: Root) -> subprocess.Popen[bytes]:
     argv = commands.foreground_server(find_tmux(), root.tmux_socket(ALICE))
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
