@@ -82,10 +82,7 @@ class Assignment:
         return found is Receipt.CONSUMED or await self.end.is_armed(self.lease)
 
     async def _deliver(self, progress: Progress) -> HandOver:
-        message = self.lease.message
-        text = await self.deck.text(self.session, message)
-        deliver = self.deck.terminals.deliver
-        outcome = await deliver(self.session, text, message.id, progress.reach, stage=progress.stage)
+        outcome = await progress.deliver(self.session, await self.deck.text(self.session, self.lease.message))
         self.has_answered = True
         return outcome
 

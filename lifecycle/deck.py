@@ -15,6 +15,7 @@ from lifecycle.settle import Settler
 from lifecycle.terminals import Terminals
 from lifecycle.wake import Waker
 from transport.clock import Clock
+from transport.delivery import HandOver
 from transport.envelope import place_body, render
 from transport.identity import SYSTEM, Identity
 from transport.message import Message
@@ -64,6 +65,18 @@ class Progress:
 
     def __post_init__(self) -> None:
         self.stage = self.lease.stage
+
+    async def deliver(self, session: Session, text: str) -> HandOver:
+        """Hand the message over from the stage it reached; raises as `Terminals.deliver`."""
+        return await self.deck.terminals.deliver(
+            session,
+            text,
+            self.lease.message.id,
+            self.reach,
+            stage=self.stage,
+            is_repeated=self.lease.attempts > 0,
+            since=self.lease.leased_at,
+        )
 
     async def reach(self, stage: Stage) -> None:
         """Record that the hand-over is about to reach a stage."""

@@ -163,13 +163,13 @@ class Drain:
 
     async def hand_over(self, session: Session, lease: Lease) -> None:
         """Hand a leased message over from the stage it reached, until it is settled or nothing of it was typed."""
-        deck, message = self.deck, lease.message
+        deck = self.deck
         progress = Progress(deck, lease)
         tries = 0
         try:
             text = await self._text(session, lease)
             while text is not None:
-                outcome = await deck.terminals.deliver(session, text, message.id, progress.reach, stage=progress.stage)
+                outcome = await progress.deliver(session, text)
                 if outcome.receipt is not None or not outcome.typed:
                     await self._outcome(session, lease, outcome)
                     return

@@ -32,6 +32,12 @@ class SessionTranscript:
         for tail in self._tails:
             await tail.mark(message_id)
 
+    async def again(self, message_id: str) -> Receipt | None:
+        """Return whether it was consumed; evidence of less is forgotten: that attempt is over."""
+        await self._follow()
+        found = [await tail.again(message_id) for tail in self._tails]
+        return next((each for each in found if each), None)
+
     async def find(self, message_id: str) -> Receipt | None:
         """Return the strongest evidence written so far, None when there is none."""
         await self._follow()

@@ -97,14 +97,40 @@ class Terminals:
         return (await gate(target, self.clock)).hold is None
 
     async def deliver(
-        self, session: Session, text: str, message_id: str, on_stage: OnStage, *, stage: Stage = Stage.HELD
+        self,
+        session: Session,
+        text: str,
+        message_id: str,
+        on_stage: OnStage,
+        *,
+        stage: Stage = Stage.HELD,
+        is_repeated: bool = False,
+        since: float | None = None,
     ) -> HandOver:
         """Hand one message over from the stage it reached; raises TmuxGone, TmuxUnknown, TmuxRefused, LockHeld."""
         terminal = await self._terminal(session)
         target = await self.target(session)
         seconds = terminal.runtime.receipt_seconds or self.limits.receipt_seconds
         pace = Pace(receipt_seconds=seconds)
-        return await deliver(target, text, message_id, stage=stage, on_stage=on_stage, clock=self.clock, pace=pace)
+        return await deliver(
+            target,
+            text,
+            message_id,
+            stage=stage,
+            on_stage=on_stage,
+            clock=self.clock,
+            pace=pace,
+            is_repeated=is_repeated,
+            since=since,
+        )
+
+    async def was_pasted(self, session: Session, message_id: str) -> bool:
+        """Tell whether this was the last message pasted into a session, by whatever server."""
+        return await self._pane(await self._terminal(session)).times_pasted(message_id) > 0
+
+    def attempts(self, session: Session) -> int:
+        """Return how often a message may be typed into a session."""
+        return self.table.get(session.identity.runtime).attempts or self.limits.attempts
 
     def form(self, session: Session) -> Form:
         """Return what body may be typed into a session; any other goes into a file."""

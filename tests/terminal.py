@@ -108,11 +108,19 @@ class Terminal:
     async def hand_over(self, text: str, message_id: str = "m_1", pace: Pace = QUICK) -> HandOver:
         return await hand_over(self.target, text, message_id, on_stage=self._stage, clock=CLOCK, pace=pace)
 
-    async def resume(self, text: str, message_id: str = "m_1", pace: Pace = QUICK) -> HandOver:
-        return await resume_hand_over(self.target, text, message_id, on_stage=self._stage, clock=CLOCK, pace=pace)
+    async def resume(
+        self, text: str, message_id: str = "m_1", pace: Pace = QUICK, since: float | None = None
+    ) -> HandOver:
+        return await resume_hand_over(
+            self.target, text, message_id, on_stage=self._stage, clock=CLOCK, pace=pace, since=since
+        )
 
-    async def deliver(self, text: str, stage: Stage, message_id: str = "m_1", pace: Pace = QUICK) -> HandOver:
-        return await deliver(self.target, text, message_id, stage=stage, on_stage=self._stage, clock=CLOCK, pace=pace)
+    async def deliver(
+        self, text: str, stage: Stage, message_id: str = "m_1", pace: Pace = QUICK, **history: Any
+    ) -> HandOver:
+        return await deliver(
+            self.target, text, message_id, stage=stage, on_stage=self._stage, clock=CLOCK, pace=pace, **history
+        )
 
     def events(self) -> list[dict[str, str]]:
         """Every key and paste that reached the client, in order."""

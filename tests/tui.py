@@ -53,6 +53,10 @@ class Tui:
         self.rows = int(env.get("TUI_ROWS", "1000000"))
         self.work = float(env.get("TUI_WORK", "0"))
         self.silent = "TUI_SILENT" in env
+        self.stuck = "TUI_STUCK" in env
+        self.drop = "TUI_DROP" in env
+        self.spin = "TUI_SPIN" in env
+        self.go_on = self.keys.parent / "go on"
         self.mangle = "TUI_MANGLE" in env
         self.ghost = env.get("TUI_GHOST", "")
         self.busy_until = time.monotonic() + float(env.get("TUI_BUSY", "0"))
@@ -133,6 +137,12 @@ class Tui:
             self.dialog = "Do you want to proceed?"
         if self.dialog:
             return
+        while self.stuck and not self.go_on.exists():
+            time.sleep(0.005)
+        if self.drop:
+            self.drop = False
+            self.history.append("dropped")
+            return
         self.text += text
         self.is_collapsed = len(text) > self.collapse
 
@@ -158,7 +168,8 @@ class Tui:
         was_busy = self.is_busy
         self.draw()
         while True:
-            ready, _, _ = select.select([fd], [], [], 0.02)
+            is_spinning = self.spin and not self.go_on.exists()
+            ready, _, _ = select.select([fd], [], [], 0 if is_spinning else 0.02)
             if ready:
                 data = self.consume(data + os.read(fd, 65536))
                 self.draw()

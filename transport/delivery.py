@@ -3,14 +3,15 @@
 import unicodedata
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from enum import StrEnum
+from typing import Final, assert_never
 
 from transport.clock import Clock
 from transport.errors import InvalidInput
 from transport.gate import Gate, Target, check_alive, gate, hold_of_state
 from transport.pace import PACE, Pace, await_receipt, nap
 from transport.screen import Reading, Screen, Shown, compare, read_screen
-from transport.tmux.pane import PaneChanged, PaneInMode, Stance, stance_of
+from transport.tmux.pane import PaneChanged, PaneInMode, PasteMark, Stance, stance_of
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 __all__ = ["Gate", "HandOver", "Pace", "Target", "await_receipt", "deliver", "gate", "hand_over", "resume_hand_over"]
@@ -53,14 +54,23 @@ async def hand_over(
 
 
 async def resume_hand_over(
-    target: Target, text: str, message_id: str, *, on_stage: OnStage, clock: Clock, pace: Pace = PACE
+    target: Target,
+    text: str,
+    message_id: str,
+    *,
+    on_stage: OnStage,
+    clock: Clock,
+    pace: Pace = PACE,
+    since: float | None = None,
 ) -> HandOver:
     """Settle an attempt that may have succeeded: transcript first, then the composer; pastes nothing.
 
-    Text of ours in the composer is submitted. An idle client without a trace of it after a grace period
-    never got it: only then `typed` is False, and it may be handed over anew. Raises as `hand_over`.
+    Text of ours in the composer is submitted; where only its end or its collapsed form is seen, only if no person
+    attached or pressed a key after `since` (wall seconds). A client without a trace of it after a grace period, that
+    has read all input and waits for more, never got it: only then `typed` is False, and it may be handed over
+    anew. Raises as `hand_over`.
     """
-    attempt = _Attempt(target, _typeable(text), message_id, on_stage, clock, pace)
+    attempt = _Attempt(target, _typeable(text), message_id, on_stage, clock, pace, since)
     async with target.pane.exclusive:
         return await attempt.look_back()
 
@@ -74,14 +84,23 @@ async def deliver(
     on_stage: OnStage,
     clock: Clock,
     pace: Pace = PACE,
+    is_repeated: bool = False,
+    since: float | None = None,
 ) -> HandOver:
-    """Hand a leased message over from the stage it reached; what may have arrived is not repeated."""
-    if stage is not Stage.HELD:
-        settled = await resume_hand_over(target, text, message_id, on_stage=on_stage, clock=clock, pace=pace)
-        if settled.receipt is not None or settled.typed:
-            return settled
-        await on_stage(Stage.HELD)
-    return await hand_over(target, text, message_id, on_stage=on_stage, clock=clock, pace=pace)
+    """Hand a leased message over from the stage it reached; what may have arrived is not repeated.
+
+    `is_repeated`: an earlier lease of it may have been typed too. `since` is as for `resume_hand_over`.
+    """
+    before = Before.LEASED if is_repeated else Before.NEVER
+    attempt = _Attempt(target, _typeable(text), message_id, on_stage, clock, pace, since, before)
+    async with target.pane.exclusive:
+        if stage is not Stage.HELD:
+            settled = await attempt.look_back()
+            if settled.receipt is not None or settled.typed:
+                return settled
+            await on_stage(Stage.HELD)
+            attempt.before = Before.PASTING
+        return await attempt.run()
 
 
 def _typeable(text: str) -> str:
@@ -93,9 +112,17 @@ def _typeable(text: str) -> str:
     return lines
 
 
-@dataclass(frozen=True, slots=True)
+class Before(StrEnum):
+    """What came before an attempt: nothing was typed, an earlier lease was settled, or this one was looked back at."""
+
+    NEVER = "never"
+    LEASED = "leased"
+    PASTING = "pasting"
+
+
+@dataclass(slots=True)
 class _Attempt:
-    """One message, one pane, one attempt."""
+    """One message, one pane, one attempt; `times` counts how often it was pasted and not seen to be gone."""
 
     target: Target
     text: str
@@ -103,22 +130,43 @@ class _Attempt:
     on_stage: OnStage
     clock: Clock
     pace: Pace
+    since: float | None = None
+    before: Before = Before.NEVER
+    times: int = 0
 
     async def run(self) -> HandOver:
         passed = await gate(self.target, self.clock)
-        if passed.quiet and self._stands(passed.reading) is Shown.OURS:
+        if passed.quiet and self._stands(passed.reading, whole=True) is Shown.OURS:
             await self.on_stage(Stage.PASTING)
             return await self._submit("our text already stood in the composer", passed)
         if passed.hold is not None:
             return _held(passed, "nothing typed")
-        await self.target.transcript.mark(self.message_id)
+        if self.before is Before.NEVER:
+            await self.target.transcript.mark(self.message_id)
         await self.on_stage(Stage.PASTING)
+        found = await self._found_before()
+        if found is not None:
+            return await self._settled(found, passed.reading.excerpt, "found before it was typed again", 0)
+        repeats = await self.target.pane.times_pasted(self.message_id) if self.before is Before.PASTING else 0
+        self.times = repeats + 1
         # The last look, as late as possible: a dialog may have come up meanwhile.
         passed = await self._paste()
         if passed.hold is not None:
             await self.on_stage(Stage.HELD)
             return _held(passed, "the screen changed before the paste, nothing typed")
         return await self._verify(passed) if self.target.has_composer else await self._submit_unseen(passed)
+
+    async def _found_before(self) -> Receipt | None:
+        """Return what an earlier attempt has left by now; what a client had queued went with the lease of that time."""
+        match self.before:
+            case Before.NEVER:
+                return None
+            case Before.LEASED:
+                return await self.target.transcript.again(self.message_id)
+            case Before.PASTING:
+                return await self.target.transcript.find(self.message_id)
+            case _:
+                assert_never(self.before)
 
     async def _paste(self) -> Gate:
         """Paste into the very screen that passed the gate; a client that draws all the time is busy."""
@@ -133,9 +181,11 @@ class _Attempt:
     async def _try_paste(self) -> tuple[Gate, bool]:
         """Return the gate, holding when nothing was pasted, and whether the cursor stayed where it was."""
         passed = await gate(self.target, self.clock)
+        stance = stance_of(passed.screen, passed.screen.people)
+        mark = PasteMark(self.message_id, self.times, passed.screen)
         try:
             if passed.hold is None:
-                await self.target.pane.paste(self.text, stance=stance_of(passed.screen, passed.screen.people))
+                await self.target.pane.paste(self.text, stance=stance, mark=mark)
         except PaneInMode:
             passed = replace(passed, hold=Hold.UNKNOWN)
         except PaneChanged as changed:
@@ -144,28 +194,56 @@ class _Attempt:
 
     async def look_back(self) -> HandOver:
         """Look for the trace of an earlier attempt: transcript, composer, and both again after a grace."""
-        for grace in (0.0, self.pace.grace_seconds):
-            found = await self._receipt_within(grace)
+        self.times = await self.target.pane.times_pasted(self.message_id)
+        has_read = False
+        for is_last in (False, True):
+            found = await self._receipt_within(self.pace.grace_seconds if is_last else 0.0)
+            has_read = is_last and await self._has_read()
             passed = await gate(self.target, self.clock)
             if found is Receipt.CONSUMED:
                 return await self._settled(found, passed.reading.excerpt, "found", 0)
             # A client's queue can be emptied into its composer: then it has not got the message any more.
-            if passed.quiet and self._stands(passed.reading, counted=True) in (Shown.OURS, Shown.COLLAPSED):
+            if passed.quiet and await self._is_ours(passed.reading):
                 return await self._submit("our text stood in the composer", passed)
             if found is not None:
                 return await self._settled(found, passed.reading.excerpt, "found", 0)
             if passed.hold is not None or passed.reading.state is not ScreenState.READY:
                 held = _held(passed, "no trace of the earlier attempt yet")
                 return replace(held, typed=True)
+        if self.target.has_composer and not has_read:
+            evidence = "the client has perhaps not yet read the earlier attempt"
+            return HandOver(None, Hold.UNKNOWN, True, evidence, passed.reading.excerpt)
         # Without a composer a program may have read it and not have acknowledged it yet.
         typed = not self.target.has_composer
         return HandOver(None, None, typed, "no trace of the earlier attempt in an idle client", passed.reading.excerpt)
 
-    def _stands(self, reading: Reading, *, counted: bool = False) -> Shown:
-        """Say what the composer holds, as far as the screen is one that takes input."""
+    async def _is_ours(self, reading: Reading) -> bool:
+        """Tell whether the composer holds what an earlier attempt pasted, and nothing a person added or put there."""
+        if self._stands(reading, whole=True) is Shown.OURS:
+            return True
+        if self.since is None or self._stands(reading, counted=True) not in (Shown.OURS, Shown.COLLAPSED):
+            return False
+        return await self.target.pane.visited_at() <= self.since
+
+    async def _has_read(self) -> bool:
+        """Wait a while for the client to have dealt with all that was typed: only then its composer tells anything."""
+        if not self.target.has_composer:
+            return False
+        started = self.clock.monotonic()
+        while not await self.target.pane.has_read(self.message_id):
+            if self.clock.monotonic() >= started + self.pace.grace_seconds:
+                return False
+            await nap(self.clock, started, self.pace)
+        # What the client drew before it fell asleep is on the screen when tmux answers once more.
+        await self._look()
+        return True
+
+    def _stands(self, reading: Reading, *, counted: bool = False, whole: bool = False) -> Shown:
+        """Say what the composer of a screen that takes input holds; what follows an earlier paste is seen strictly."""
         if not self.target.has_composer or not (reading.state in INPUT_STATES or reading.window_text):
             return Shown.NONE
-        return compare(reading, self.text, self.target.rules, counted=counted)
+        is_again = self.times > 1
+        return compare(reading, self.text, self.target.rules, counted=counted or is_again, whole=whole or is_again)
 
     async def _verify(self, passed: Gate) -> HandOver:
         """Wait until the composer shows our text and nothing else, then submit it; else press nothing."""
@@ -198,7 +276,9 @@ class _Attempt:
         found = await self.target.transcript.find(self.message_id)
         if found is not None:
             return await self._settled(found, reading.excerpt, "taken without Enter", 0)
-        hold = hold_of_state(reading.state) if shown is not Shown.EMPTY else None
+        hold = hold_of_state(reading.state)
+        if shown is Shown.EMPTY:
+            hold = None if await self._has_read() else Hold.UNKNOWN
         evidence = f"pasted, but the screen is {reading.state} and the composer holds {shown}; Enter was not pressed"
         return HandOver(None, hold, True, evidence, reading.excerpt)
 

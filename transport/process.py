@@ -138,7 +138,7 @@ def exists(pid: int) -> bool:
     return True
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def _stat_fields(pid: int | str) -> list[str] | None:
     """Return what Linux says of a process, None if there is none; raises ProcessUnknown."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
@@ -268,3 +268,27 @@ def holds_terminal(pid: int) -> bool | None:
         return None if fields is None or fields[0] in "ZX" else fields[2] == fields[5]
     words = run(["/bin/ps", "-o", "pgid=,tpgid=", "-p", str(pid)], deadline=5).stdout.split()
     return words[0] == words[1] if len(words) == 2 else None
+
+
+def foreground(pid: int) -> int | None:
+    """Return the process group that gets the keys typed at the terminal of a process, None: unknown."""
+    if sys.platform.startswith("linux"):
+        fields = _stat_fields(pid)
+        found = fields[5] if fields else ""
+    else:
+        found = run(["/bin/ps", "-o", "tpgid=", "-p", str(pid)], deadline=5).stdout.strip()
+    return int(found) if found.isdecimal() and int(found) > 0 else None
+
+
+def thread_states(pid: int) -> str:
+    """Return the state of each thread of a process as a letter (`S`: asleep), elsewhere than on Linux of the process.
+
+    It is empty for one that has ended.
+    """
+    if not sys.platform.startswith("linux"):
+        return run(["/bin/ps", "-o", "state=", "-p", str(pid)], deadline=5).stdout.strip()[:1]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return ""
+    return "".join(fields[0] for thread in threads if (fields := _stat_fields(f"{pid}/task/{thread}")))

@@ -28,6 +28,10 @@ class Transcript(Protocol):
         """Look for this message only in what is written from now on: it was never typed before."""
         ...
 
+    async def again(self, message_id: str) -> Receipt | None:
+        """Return whether it was consumed; evidence of less is forgotten: that attempt is over."""
+        ...
+
     async def find(self, message_id: str) -> Receipt | None:
         """Return the strongest evidence written so far, None when there is none."""
         ...
@@ -57,8 +61,16 @@ class TranscriptTail:
         self._progress: dict[str, _Progress] = {}
 
     async def mark(self, message_id: str) -> None:
-        """Look for this message only in what is written from now on."""
-        self._remember(message_id, _at_end(self.path))
+        """Look for this message only in what is written from now on; where it was looked for already, go on there."""
+        if message_id not in self._progress:
+            self._remember(message_id, _at_end(self.path))
+
+    async def again(self, message_id: str) -> Receipt | None:
+        """Return whether it was consumed; evidence of less is forgotten."""
+        if await self.find(message_id) is Receipt.CONSUMED:
+            return Receipt.CONSUMED
+        self._progress[message_id].found = None
+        return None
 
     async def find(self, message_id: str) -> Receipt | None:
         """Return the strongest evidence for the message; raises OSError for an unreadable file."""

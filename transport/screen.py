@@ -261,21 +261,22 @@ def _text_start(pattern: str, line: str) -> int:
     return 0 if found is None else max(0, found.start("text"))
 
 
-def compare(reading: Reading, text: str, rules: ScreenRules, *, counted: bool = False) -> Shown:
+def compare(reading: Reading, text: str, rules: ScreenRules, *, counted: bool = False, whole: bool = False) -> Shown:
     """Say whether the composer holds exactly `text`, indifferent to how it is wrapped or padded.
 
-    A composer that scrolled shows the end of the text, and that counts. The collapsed form counts when the
-    groups `lines` and `chars` of its pattern fit the text, and, unless `counted`, when it has no such group.
+    A composer that scrolled shows the end of the text, and that counts unless it must be `whole`. The collapsed
+    form counts when the groups `lines` and `chars` of its pattern fit the text, and, unless `counted`, when it
+    has no such group.
     """
     if reading.input_text is None:
-        return Shown.OURS if reading.window_text and _same(reading.window_text, text) else Shown.NONE
+        return Shown.OURS if reading.window_text and _same(reading.window_text, text, whole) else Shown.NONE
     if not reading.input_text:
         return Shown.EMPTY
     labels = _labels(reading.input_text, rules)
     if labels:
         fits = _fits(labels, text, rules.collapsed_slack)
         return Shown.COLLAPSED if fits or (fits is None and not counted) else Shown.OTHER
-    return Shown.OURS if _same(reading.input_text, text) else Shown.OTHER
+    return Shown.OURS if _same(reading.input_text, text, whole) else Shown.OTHER
 
 
 def _labels(shown: str, rules: ScreenRules) -> list[re.Match[str]]:
@@ -302,23 +303,23 @@ def _fits(labels: Sequence[re.Match[str]], text: str, slack: int) -> bool | None
     return all(abs(counts[name] - sizes[name]) <= slack for name in told) if told else None
 
 
-def _same(shown: str, text: str) -> bool:
+def _same(shown: str, text: str, whole: bool) -> bool:
     """Equal but for white space and for how accents are composed; what a terminal cannot show may be missing."""
     shown_chars, text_chars = "".join(shown.split()), "".join(text.split())
     if not shown_chars or not text_chars:
         return False
     # Claude keeps what is pasted in NFC, whatever the names of files on macOS are in.
-    return _is_all_there(shown_chars, text_chars) or _is_all_there(
-        normalize("NFC", shown_chars), normalize("NFC", text_chars)
+    return _is_all_there(shown_chars, text_chars, whole) or _is_all_there(
+        normalize("NFC", shown_chars), normalize("NFC", text_chars), whole
     )
 
 
-def _is_all_there(shown_chars: str, text_chars: str) -> bool:
+def _is_all_there(shown_chars: str, text_chars: str, whole: bool) -> bool:
     """Tell whether these are the same characters; those that are not ASCII may be missing, none may be added."""
-    if shown_chars == text_chars or _is_window(shown_chars, text_chars):
+    if shown_chars == text_chars or (not whole and _is_window(shown_chars, text_chars)):
         return True
     shown_ascii, text_ascii = _ascii(shown_chars), _ascii(text_chars)
-    if shown_ascii != text_ascii and not _is_window(shown_ascii, text_ascii):
+    if shown_ascii != text_ascii and (whole or not _is_window(shown_ascii, text_ascii)):
         return False
     extra = Counter(_wide(shown_chars)) - Counter(_wide(text_chars))
     return not set(extra) - {"\ufffd"}

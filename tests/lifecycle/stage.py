@@ -51,6 +51,8 @@ class Actor:
     holds: list[Hold | Exception | None] = field(default_factory=list)
     typed: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    repeated: list[bool] = field(default_factory=list)
+    since: list[float | None] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     evidence: dict[str, Receipt] = field(default_factory=dict)
     state: ScreenState = ScreenState.READY
@@ -67,9 +69,19 @@ class Actor:
         return play, None
 
     async def deliver(
-        self, session: Session, text: str, message_id: str, on_stage: OnStage, *, stage: Stage = Stage.HELD
+        self,
+        session: Session,
+        text: str,
+        message_id: str,
+        on_stage: OnStage,
+        *,
+        stage: Stage = Stage.HELD,
+        is_repeated: bool = False,
+        since: float | None = None,
     ) -> HandOver:
         self.stages.append(stage)
+        self.repeated.append(is_repeated)
+        self.since.append(since)
         play = self.plays.pop(0) if self.plays else TAKEN
         if isinstance(play, Exception) and getattr(play, "untouched", False):
             raise play
@@ -88,6 +100,12 @@ class Actor:
         if self.unreadable:
             raise PermissionError(13, "Permission denied")
         return self.evidence.get(message_id)
+
+    async def was_pasted(self, session: Session, message_id: str) -> bool:
+        return message_id in self.typed
+
+    def attempts(self, session: Session) -> int:
+        return 3
 
     def form(self, session: Session) -> Form:
         return self.inline

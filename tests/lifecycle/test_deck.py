@@ -65,6 +65,21 @@ async def test_a_stage_is_on_disk_when_it_is_reached(stage: Scene) -> None:
     assert again is not None and again.stage is progress.stage is Stage.PASTING
 
 
+async def test_a_hand_over_knows_of_earlier_leases_and_since_when_this_one_is_held(stage: Scene) -> None:
+    message, session = await stage.send(), stage.session()
+    for number in range(2):
+        await stage.clock.advance(10)
+        lease = await stage.spool.lease(ALICE, session.fence, stage.clock.wall())
+        assert lease is not None
+        progress = Progress(stage.deck, lease)
+        await progress.deliver(session, "text")
+        await progress.deliver(session, "text")
+        assert stage.actor.since[-2:] == [stage.clock.wall()] * 2
+        assert stage.actor.repeated[-2:] == [number > 0] * 2
+        assert stage.actor.stages[-2:] == [Stage.HELD, Stage.PASTING]
+        await stage.spool.release(message.id, "x", stage.clock.wall(), attempted=True)
+
+
 async def test_a_lease_that_is_another_s_is_left_alone(stage: Scene) -> None:
     message = await stage.send()
     lease = await stage.spool.lease(ALICE, "f", stage.clock.wall())

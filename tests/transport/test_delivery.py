@@ -2,20 +2,24 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.terminal import QUICK, Terminal, envelope, terminal, until
+from tests.terminal import CLIENT, CLOCK, QUICK, Person, Terminal, envelope, terminal, until
 from transport.clock import SystemClock
 from transport.delivery import gate
 from transport.errors import InvalidInput
 from transport.files import LockHeld
 from transport.screen import ScreenRules
 from transport.tmux.control import TmuxGone, TmuxUnknown
-from transport.tmux.pane import Pane
+from transport.tmux.pane import Pane, PasteMark
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 pytestmark = pytest.mark.live
@@ -275,14 +279,63 @@ async def test_resume_submits_what_stands_in_the_composer() -> None:
         assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 1)
 
 
+async def test_what_a_person_collapsed_or_put_before_ours_is_not_submitted() -> None:
+    """Nor if that person has left, nor for a server that comes after."""
+    text = envelope("x\n" * 12)
+    for env, typed in (({"COLLAPSE": "10"}, "a\n" * text.count("\n") + "b"), ({"ROWS": "3"}, f"my own words {text}")):
+        async with terminal(**env) as term:
+            since = CLOCK.wall()
+            await until(lambda since=since: CLOCK.wall() // 1 > since // 1)
+            person = Person(term)
+            try:
+                await until(lambda term=term: len(term.tmux("list-clients").splitlines()) == 2)
+            finally:
+                person.leave()
+            await until(lambda: len(term.tmux("list-clients").splitlines()) == 1)
+            await term.pane.paste(typed)
+            await until(lambda: term.is_in(ScreenState.DRAFT))
+            outcome = await term.resume(text, since=since)
+            assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True), outcome
+            async with another_server(term):
+                outcome = await term.resume(text, since=since)
+                assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True), outcome
+            assert (term.keys, term.said()) == ([], [])
+
+
+async def test_what_our_own_servers_did_since_is_no_person() -> None:
+    """Each attaches to the session, which tmux counts like a person's attach."""
+    text = envelope("x\n" * 12)
+    async with terminal(COLLAPSE="10") as term:
+        since = CLOCK.wall()
+        await term.pane.paste(text)
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        for _ in range(2):
+            await term.pane.aclose()
+            later = CLOCK.wall() + 2.1
+            await until(lambda later=later: CLOCK.wall() >= later)
+            await term.pane.capture()
+        assert await term.pane.visited_at() <= since
+        assert (await term.resume(text, since=since)).receipt is Receipt.CONSUMED
+
+
+async def test_without_knowing_since_when_only_the_whole_text_is_submitted() -> None:
+    text = envelope("x\n" * 12)
+    for env, receipt in (({"COLLAPSE": "10"}, None), ({"ROWS": "3"}, None), ({}, Receipt.CONSUMED)):
+        async with terminal(**env) as term:
+            await term.pane.paste(text)
+            await until(lambda term=term: term.is_in(ScreenState.DRAFT))
+            assert (await term.resume(text)).receipt is receipt
+
+
 async def test_resume_submits_a_collapsed_paste_only_if_its_size_fits() -> None:
     async with terminal(COLLAPSE="10") as term:
         await term.pane.paste(envelope("somebody\nelse\npasted\nthis", "m_2"))
         await until(lambda: term.is_in(ScreenState.DRAFT))
-        outcome = await term.resume(envelope("x"))
+        since = CLOCK.wall()
+        outcome = await term.resume(envelope("x"), since=since)
         assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.DRAFT, True)
         assert term.keys == []
-        outcome = await term.resume(envelope("somebody\nelse\npasted\nthis", "m_2"), "m_2")
+        outcome = await term.resume(envelope("somebody\nelse\npasted\nthis", "m_2"), "m_2", since=since)
         assert outcome.receipt is Receipt.CONSUMED
 
 
@@ -298,6 +351,98 @@ async def test_resume_does_not_decide_while_the_client_is_busy() -> None:
         term.takes_input_while_busy = True
         outcome = await term.resume(envelope("x"))
         assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.BUSY, True)
+
+
+@asynccontextmanager
+async def another_server(term: Terminal) -> AsyncIterator[None]:
+    """Meanwhile the terminal is one that another server has taken over."""
+    before = term.pane
+    await before.aclose()
+    term.pane = term.another_pane()
+    try:
+        yield
+    finally:
+        await term.pane.aclose()
+        term.pane = before
+
+
+FROZEN = ("/bin/sh", "-c", f"{shlex.join(CLIENT)}; true")
+"""tmux wakes the process of a pane as soon as it is stopped, but not that one's child."""
+
+
+def client_of(term: Terminal) -> int:
+    pid = term.started.pane.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the client is found in /proc")
+@pytest.mark.parametrize("rows", ["100", "2"])
+async def test_what_a_client_has_not_read_is_not_pasted_again(rows: str) -> None:
+    async with terminal(argv=FROZEN, ROWS=rows) as term:
+        text = envelope("the quick brown fox jumps over the lazy dog\n" * 3)
+        since = CLOCK.wall()
+        os.kill(client_of(term), signal.SIGSTOP)
+        outcome = await term.deliver(text, Stage.HELD, since=since)
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.submits) == (None, Hold.UNKNOWN, True, 0)
+        outcome = await term.deliver(text, Stage.PASTING, since=since)
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, True), outcome
+        async with another_server(term):
+            outcome = await term.deliver(text, Stage.PASTING, since=since)
+            assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, True), outcome
+        os.kill(client_of(term), signal.SIGCONT)
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        assert (await term.deliver(text, Stage.PASTING, since=CLOCK.wall())).receipt is Receipt.CONSUMED
+        assert (term.pastes, term.said()) == ([text], [text])
+
+
+async def test_what_a_client_has_read_and_not_drawn_is_not_pasted_again() -> None:
+    async with terminal(STUCK="1") as term:
+        outcome = await term.deliver(envelope("x"), Stage.HELD)
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, True)
+        assert len(term.pastes) == 1
+        outcome = await term.deliver(envelope("x"), Stage.PASTING)
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, True)
+        assert len(term.pastes) == 1
+        (term.directory / "go on").touch()
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        assert (await term.deliver(envelope("x"), Stage.PASTING)).receipt is Receipt.CONSUMED
+        assert term.said() == [envelope("x")]
+
+
+async def test_a_client_that_works_has_perhaps_not_dealt_with_what_it_read() -> None:
+    async with terminal(SPIN="1") as term:
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, Hold.UNKNOWN, True)
+        (term.directory / "go on").touch()
+        await until(lambda: _is_untyped(term))
+
+
+async def _is_untyped(term: Terminal) -> bool:
+    outcome = await term.resume(envelope("x"))
+    assert outcome.receipt is None
+    return not outcome.typed
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_the_end_of_our_text_is_not_ours_where_it_was_pasted_twice(times: int) -> None:
+    text = envelope("the quick brown fox jumps over the lazy dog\n" * 8)
+    async with terminal(ROWS="3") as term:
+        screen = await term.pane.capture()
+        await term.pane.paste(text, mark=PasteMark("m_1", times, screen))
+        await until(lambda: term.is_in(ScreenState.DRAFT))
+        outcome = await term.deliver(text, Stage.PASTING, since=CLOCK.wall())
+        assert outcome.receipt is (Receipt.CONSUMED if times == 1 else None), outcome
+        assert (outcome.hold, term.said()) == ((None, [text]) if times == 1 else (Hold.DRAFT, []))
+
+
+async def test_a_client_that_drops_a_paste_gets_it_again_and_that_is_counted() -> None:
+    text = envelope("x")
+    async with terminal(DROP="1") as term:
+        assert (await term.deliver(text, Stage.HELD)).hold is None
+        assert await term.pane.times_pasted("m_1") == 1
+        assert (await term.deliver(text, Stage.PASTING)).receipt is Receipt.CONSUMED
+        assert await term.pane.times_pasted("m_1") == 2
+        assert (term.pastes, term.said()) == ([text, text], [text])
 
 
 async def test_what_never_arrived_is_handed_over_anew() -> None:
@@ -316,6 +461,38 @@ async def test_what_was_taken_already_is_not_typed_again() -> None:
         outcome = await term.deliver(envelope("x"), Stage.PASTING)
         assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 0)
         assert (len(term.pastes), term.said()) == (1, [envelope("x")])
+
+
+@pytest.mark.parametrize("kind", ["user", "queued"])
+async def test_what_the_client_writes_between_the_look_back_and_the_paste_is_seen(kind: str) -> None:
+    text = envelope("x")
+    async with terminal() as term:
+
+        async def on_stage(stage: Stage) -> None:
+            if stage is Stage.HELD:
+                term.transcript.path.write_text(json.dumps({"type": kind, "text": text}) + "\n")
+
+        term.on_stage = on_stage
+        outcome = await term.deliver(text, Stage.PASTING)
+        assert outcome.receipt is {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}[kind]
+        assert (term.pastes, term.keys) == ([], [])
+
+
+async def test_what_the_client_writes_during_a_backoff_is_seen() -> None:
+    text = envelope("x")
+    async with terminal() as term:
+        term.transcript.path.write_text(json.dumps({"type": "user", "text": text}) + "\n")
+        outcome = await term.deliver(text, Stage.HELD, is_repeated=True)
+        assert (outcome.receipt, term.pastes) == (Receipt.CONSUMED, [])
+
+
+async def test_what_the_client_queued_and_dropped_in_an_earlier_lease_is_typed_again() -> None:
+    text = envelope("x")
+    async with terminal(SWALLOW="1") as term:
+        term.transcript.path.write_text(json.dumps({"type": "queued", "text": text}) + "\n")
+        outcome = await term.deliver(text, Stage.HELD, is_repeated=True)
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 2)
+        assert (term.pastes, term.said()) == ([text], [text])
 
 
 async def test_what_stood_in_the_transcript_before_is_no_receipt() -> None:

@@ -9,6 +9,9 @@ NOW_OPTION: Final = "@peerwake-now"
 STAMP_OPTION: Final = "@peerwake-stamp"
 EXIT_OPTION: Final = "@peerwake-exit"
 LOG_OPTION: Final = "@peerwake-log"
+VISIT_OPTION: Final = "@peerwake-visit"
+OURS_OPTION: Final = "@peerwake-attached"
+PASTED_OPTION: Final = "@peerwake-pasted"
 STARTED_FORMAT: Final = "#{pid} #{pane_id} #{pane_pid}"
 CURSOR_FORMAT: Final = "#{cursor_x}.#{cursor_y}"
 PEOPLE_FORMAT: Final = "#{S:#{session_activity}.#{session_attached}.}"
@@ -18,6 +21,13 @@ FACTS_FORMAT: Final = (
     f" #{{alternate_on}} #{{bracket_paste_flag}}|{PEOPLE_FORMAT}|#{{T:{NOW_OPTION}}}|#{{pane_title}}"
 )
 CLIENTS_FORMAT: Final = "#{client_control_mode} #{client_readonly} #{client_activity}"
+VISIT_FORMAT: Final = (
+    f"#{{?#{{e|>:#{{session_activity}},0#{{{OURS_OPTION}}}}},#{{session_activity}},"
+    f"#{{?#{{{VISIT_OPTION}}},#{{{VISIT_OPTION}}},0}}}}"
+)
+"""When a person last attached to a session or pressed a key there, in whole seconds; what we did ourselves is none."""
+ATTACHING_BLOCKS: Final = 3
+INPUT_FORMAT: Final = f"#{{pane_pid}} #{{pane_tty}} #{{window_activity}} #{{{PASTED_OPTION}}}"
 HELD: Final = "held"
 LIST_PANES: Final = (
     "list-panes",
@@ -151,9 +161,14 @@ def kill_server() -> list[str]:
 
 
 def attach_control(tmux: str, socket: Path, session: str, pane: str | None = None) -> list[str]:
-    """A control client that neither resizes the session, named or found by a `pane` of it, nor receives its output."""
+    """A control client that neither resizes the session, named or found by a `pane` of it, nor receives its output.
+
+    It has tmux keep when a person was there last, which attaching hides. Each command is answered with a block.
+    """
+    keep = ["set-option", "-s", "-F", "-t", pane or f"={session}:"]
     attach = ["attach-session", "-t", pane or f"={session}", "-f", "ignore-size,no-output"]
-    return [tmux, "-u", "-N", "-S", str(socket), "-C", *attach]
+    steps = [[*keep, VISIT_OPTION, VISIT_FORMAT], attach, [*keep, OURS_OPTION, "#{session_activity}"]]
+    return [tmux, "-u", "-N", "-S", str(socket), "-C", *_sequence(steps)]
 
 
 def attach_terminal(tmux: str, socket: Path, session: str) -> list[str]:
@@ -214,6 +229,16 @@ def clients() -> str:
     return line("list-clients", "-F", CLIENTS_FORMAT)
 
 
+def visit() -> str:
+    """When a person last attached to this client's session or pressed a key there, also one who has left."""
+    return line("display-message", "-p", VISIT_FORMAT)
+
+
+def input_facts(pane: str) -> str:
+    """The process of a pane, the terminal that it reads, its last output, and what was pasted last."""
+    return line("display-message", "-p", "-t", pane, INPUT_FORMAT)
+
+
 def last_output(pane: str) -> str:
     """When the pane's window last had output, in wall seconds; attaching and looking are none."""
     return line("display-message", "-p", "-t", pane, "#{window_activity}")
@@ -227,9 +252,17 @@ def delete_buffer(name: str) -> str:
     return line("delete-buffer", "-b", name)
 
 
-def paste_buffer(name: str, pane: str, before: int, cursor: str | None, people: str | None) -> str:
-    """Paste with bracketed-paste marks and line ends as they are, unless the pane changed or it is too late."""
-    return _only_if(line("paste-buffer", "-p", "-r", "-d", "-b", name, "-t", pane), pane, before, cursor, people)
+def paste_buffer(
+    name: str, pane: str, before: int, cursor: str | None, people: str | None, mark: str | None = None
+) -> str:
+    """Paste with bracketed-paste marks and line ends as they are, unless the pane changed or it is too late.
+
+    tmux keeps `mark` and the second of the paste, for servers to come.
+    """
+    paste = line("paste-buffer", "-p", "-r", "-d", "-b", name, "-t", pane)
+    if mark is not None:
+        paste += " ; " + line("set-option", "-s", "-F", "-t", pane, PASTED_OPTION, f"{mark} #{{T:{NOW_OPTION}}}")
+    return _only_if(paste, pane, before, cursor, people)
 
 
 def send_keys(keys: Sequence[str], pane: str, before: int, cursor: str | None, people: str | None) -> str:

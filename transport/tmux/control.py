@@ -164,8 +164,9 @@ class ControlClient:
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
         # Commands sent earlier might run before the attach, or in spite of its failure: after that, it ends.
-        while not (answer := await self._read()) or not answer[0].ok:
-            pass
+        answered = 0
+        while answered < commands.ATTACHING_BLOCKS:
+            answered += len(await self._read())
         self._is_unanswered = False
 
     async def _restore_socket(self) -> None:

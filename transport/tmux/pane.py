@@ -2,12 +2,16 @@
 
 import secrets
 from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from transport.clock import Clock
 from transport.errors import PeerwakeError
+from transport.reader import waits_for_input
 from transport.screen import Screen
 from transport.sgr import split_faint
 from transport.tmux import commands
@@ -62,6 +66,15 @@ ANY: Final = Stance()
 
 
 @dataclass(frozen=True, slots=True)
+class PasteMark:
+    """What is pasted, how often it was with this time, and the screen it is pasted into."""
+
+    message_id: str
+    times: int
+    screen: Screen
+
+
+@dataclass(frozen=True, slots=True)
 class Attendance:
     """Who is at a session: clients other than ours, whether they may type or not; `output_at` is wall seconds."""
 
@@ -108,14 +121,46 @@ class Pane:
         )
         return Attendance(max(len(clients.lines) - 1, 0), float(output.lines[0]))
 
-    async def paste(self, text: str, *, stance: Stance = ANY, deadline: float = DEADLINE) -> None:
+    async def visited_at(self, *, deadline: float = DEADLINE) -> float:
+        """Return when a person last attached or pressed a key, also one who has left; in whole wall seconds."""
+        said, clients = await self.control.batch([commands.visit(), commands.clients()], deadline=deadline)
+        at = float(said.lines[0])
+        return max(at, _latest(clients) or at)
+
+    async def has_read(self, message_id: str, *, deadline: float = DEADLINE) -> bool:
+        """Tell whether the client has certainly dealt with all that was typed, and waits for more.
+
+        Of a message that is known to have been pasted it must also have drawn something since.
+        """
+        text, facts, said = await self.control.batch(
+            [commands.capture(self.pane_id), commands.facts(self.pane_id), commands.input_facts(self.pane_id)],
+            deadline=deadline,
+        )
+        screen, _ = self._screen(text, facts)
+        pid, tty, output_at, *mark = said.lines[0].split()
+        if mark[:1] == [message_id]:
+            _, _, was, at = mark
+            if was == _digest(screen) and float(output_at) <= float(at):
+                return False
+        return await anyio.to_thread.run_sync(waits_for_input, int(pid), Path(tty))
+
+    async def times_pasted(self, message_id: str, *, deadline: float = DEADLINE) -> int:
+        """Return how often in a row a message was pasted without being found out of the way, by whatever server."""
+        (said,) = await self.control.batch([commands.input_facts(self.pane_id)], deadline=deadline)
+        mark = said.lines[0].split()[3:]
+        return int(mark[1]) if mark[:1] == [message_id] else 0
+
+    async def paste(
+        self, text: str, *, stance: Stance = ANY, mark: PasteMark | None = None, deadline: float = DEADLINE
+    ) -> None:
         """Paste `text` as it is between bracketed-paste marks; also raises PaneInMode and PaneChanged.
 
-        Should tmux answer too late, nothing is pasted later on.
+        Should tmux answer too late, nothing is pasted later on. tmux keeps the `mark`, for `has_read`.
         """
         name = f"peerwake-{secrets.token_hex(8)}"
         before = self._before(deadline)
-        paste = commands.paste_buffer(name, self.pane_id, before, stance.cursor, stance.people)
+        words = None if mark is None else f"{mark.message_id} {mark.times} {_digest(mark.screen)}"
+        paste = commands.paste_buffer(name, self.pane_id, before, stance.cursor, stance.people, words)
         answer = await self.control.batch([commands.set_buffer(name, text), paste], deadline=deadline)
         if self._was_held(answer):
             await self.control.batch([commands.delete_buffer(name)], deadline=deadline)
@@ -184,6 +229,12 @@ def _screen(text: Block, numbers: str, people: str, title: str) -> Screen:
         bracketed[0] == "1" if bracketed else None,
         people,
     )
+
+
+def _digest(screen: Screen) -> str:
+    """Return what tells one screen from another."""
+    shown = repr((screen.lines, screen.cursor_x, screen.cursor_y))
+    return blake2b(shown.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _latest(clients: Block) -> float | None:

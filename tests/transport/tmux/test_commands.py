@@ -87,7 +87,9 @@ def test_only_the_server_of_its_socket_is_met_and_none_is_started() -> None:
     control, terminal = commands.attach_control(tmux, socket, "x-a"), commands.attach_terminal(tmux, socket, "x-a")
     for argv in (control, terminal, commands.client(tmux, socket, commands.kill_server(), commands.hello())):
         assert argv[:5] == [tmux, "-u", "-N", "-S", "/s"]
-    assert control[-4:] == ["-t", "=x-a", "-f", "ignore-size,no-output"]
+    attach = control.index("attach-session")
+    assert control[attach + 1 : attach + 6] == ["-t", "=x-a", "-f", "ignore-size,no-output", ";"]
+    assert control.count(";") == commands.ATTACHING_BLOCKS - 1
     assert terminal[-2:] == ["-t", "=x-a"]
     assert commands.foreground_server(tmux, socket)[1:] == ["-u", "-f", "/dev/null", "-S", "/s", "-D"]
     assert commands.version_query(tmux) == [tmux, "-V"]
