@@ -1,6 +1,8 @@
 """What a fresh session is told before any message: its peer's `initial_prompt`, then its seed."""
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
 from transport.clock import Clock
+from transport.delivery import HandOver
 from transport.envelope import place_body, render
 from transport.errors import PeerwakeError
 from transport.identity import SYSTEM
@@ -22,6 +25,7 @@ from transport.vocabulary import Intelligence, Receipt, Stage
 POLL_SECONDS: Final = 0.2
 ID_DIGITS: Final = 20
 SEED_MARK: Final = "5eed"
+NONCE_DIGITS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,7 @@ class InitialPrompt:
             message = self._message(session, what, text, token)
             if await self.terminals.find(session, message.id) is not None:
                 return
-            envelope = await anyio.to_thread.run_sync(self._envelope, session, message)
-            outcome = await self.terminals.deliver(session, envelope, message.id, self._on_stage)
+            outcome = await self._deliver(session, message)
             taken = outcome.receipt is not None
             self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
             if outcome.receipt is Receipt.INJECTED:
@@ -58,11 +61,28 @@ class InitialPrompt:
         except (PeerwakeError, OSError) as error:
             self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)
 
+    async def _deliver(self, session: Session, message: Message) -> HandOver:
+        """Hand it over until it is taken or nothing was typed, for a while; go on where an earlier server was."""
+        terminals, text = self.terminals, await anyio.to_thread.run_sync(self._envelope, session, message)
+        was_pasted = await terminals.was_pasted(session, message.id)
+        reached = _Reached(Stage.PASTING if was_pasted else Stage.HELD)
+        since = session.woke_at if was_pasted else self.clock.wall()
+        until, tries = self.clock.monotonic() + self.limits.ready_seconds, 0
+        while True:
+            outcome = await terminals.deliver(
+                session, text, message.id, reached.reach, stage=reached.stage, is_repeated=was_pasted, since=since
+            )
+            tries += outcome.hold is None
+            is_over = tries >= terminals.attempts(session) or self.clock.monotonic() >= until
+            if outcome.receipt is not None or not outcome.typed or is_over:
+                return outcome
+            await self.clock.sleep(POLL_SECONDS)
+
     def _message(self, session: Session, topic: str, text: str, token: str) -> Message:
-        """Return the text as a message; its id is made of the session's fence, so that it can be found again."""
+        """Return the text as a message, for the same session always the same, so that it can be found again."""
         draft = check_draft(text, topic=topic)
-        message = accept(draft, SYSTEM, session.identity, hops=0, now=self.clock.wall())
-        return replace(message, id=f"m_{token:0>{ID_DIGITS}}")
+        message = accept(draft, SYSTEM, session.identity, hops=0, now=session.woke_at)
+        return replace(message, id=f"m_{token:0>{ID_DIGITS}}", nonce=_nonce(token, draft.body))
 
     def _envelope(self, session: Session, message: Message) -> str:
         """Return the text as it is typed; one that cannot be is put into a file first. Blocks, raises OSError."""
@@ -77,5 +97,18 @@ class InitialPrompt:
                 return
             await self.clock.sleep(POLL_SECONDS)
 
-    async def _on_stage(self, stage: Stage) -> None:
-        """An initial prompt is not in the spool: there is nothing to record."""
+
+@dataclass(slots=True)
+class _Reached:
+    """How far a hand-over is: an initial prompt is not in the spool."""
+
+    stage: Stage
+
+    async def reach(self, stage: Stage) -> None:
+        self.stage = stage
+
+
+def _nonce(token: str, body: str) -> str:
+    """Return a nonce that only who knows the session's fence can guess, and that does not occur in the body."""
+    digests = (sha256(f"{token} {number}".encode()).hexdigest() for number in count())
+    return next(nonce for digest in digests if (nonce := digest[:NONCE_DIGITS]) not in body.lower())

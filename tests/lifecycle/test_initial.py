@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 
 from lifecycle.initial import InitialPrompt
@@ -15,7 +16,7 @@ from transport.logs import Logs
 from transport.message import MESSAGE_ID
 from transport.paths import Root
 from transport.tmux.control import TmuxGone, TmuxUnknown
-from transport.vocabulary import Receipt
+from transport.vocabulary import Receipt, Stage
 
 CAROL = Identity("scripted", "carol")
 
@@ -70,9 +71,38 @@ async def test_who_gets_none(stage: Scene, case: str) -> None:
     assert stage.actor.typed == []
 
 
-@pytest.mark.parametrize(
-    "play", [UNTAKEN, TmuxGone("dead"), TmuxUnknown("no answer"), OSError(28, "No space left on device")]
-)
+async def test_what_was_not_taken_at_once_is_looked_for_again(stage: Scene) -> None:
+    stage.actor.plays = [UNTAKEN, UNTAKEN]
+    session = stage.session(CAROL)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, session)
+        await stage.clock.until(lambda: len(stage.actor.typed) == 2)
+        await stage.clock.advance(1)
+    assert stage.actor.stages == [Stage.HELD, Stage.PASTING, Stage.PASTING]
+    assert len(set(stage.actor.texts)) == 1
+    assert "taken=true" in stage.log("lifecycle").lower()
+
+
+async def test_the_next_server_goes_on_with_the_same_text(stage: Scene) -> None:
+    stage.actor.plays = [TmuxUnknown("no answer")]
+    session = stage.session(CAROL)
+    await initial(stage).hand_over(session)
+    await stage.clock.advance(60)
+    await initial(stage).hand_over(session)
+    assert stage.actor.stages == [Stage.HELD, Stage.PASTING]
+    assert len(set(stage.actor.texts)) == 1
+    assert stage.actor.since[1] == session.woke_at
+
+
+async def test_it_is_given_up_after_some_attempts(stage: Scene) -> None:
+    stage.actor.plays = [UNTAKEN] * 9
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: "ev=initial-prompt" in stage.log("lifecycle"))
+    assert len(stage.actor.typed) == stage.actor.attempts(stage.session(CAROL))
+
+
+@pytest.mark.parametrize("play", [TmuxGone("dead"), TmuxUnknown("no answer"), OSError(28, "No space left on device")])
 async def test_a_failure_is_logged_and_raises_nothing(stage: Scene, play: object) -> None:
     stage.actor.plays = [play]  # type: ignore[list-item]
     await initial(stage).hand_over(stage.session(CAROL))
@@ -80,8 +110,6 @@ async def test_a_failure_is_logged_and_raises_nothing(stage: Scene, play: object
 
 
 async def test_one_that_the_client_queued_is_waited_for_but_not_for_ever(stage: Scene) -> None:
-    import anyio
-
     stage.actor.plays = [INJECTED, INJECTED]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
