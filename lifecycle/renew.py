@@ -23,6 +23,7 @@ from transport.tmux.control import TmuxGone, TmuxUnknown
 POLL_SECONDS: Final = 0.05
 TURN_POLL_SECONDS: Final = 0.2
 TURN_STEADY_SECONDS: Final = 0.6
+AGAIN_SECONDS: Final = 0.5
 WISHES: Final = {End.NEW: "self-new", End.SELF: "self-done"}
 
 
@@ -125,17 +126,24 @@ class Renewer:
     async def end_after_turn(self, session: Session, end: End) -> None:
         """End a session at its own wish when its turn is over, at the latest after a bound; start it again for NEW.
 
-        Never raises: nobody waits for it any more, so what fails leaves a line.
+        Never raises: nobody waits for it any more, so what fails leaves a line, and is tried again until then.
         """
-        try:
-            await self._close_when_idle(session, end)
-            if end is End.NEW and await anyio.to_thread.run_sync(self._wishes, session):
-                await self._start_again(session.identity)
-        except (PeerwakeError, OSError) as error:
-            self.logs.lifecycle.write(f"{WISHES[end]}-failed", identity=session.identity, reason=error)
-
-    async def _close_when_idle(self, session: Session, end: End) -> None:
         until = self.clock.monotonic() + self.limits.self_end_seconds
+        pause = AGAIN_SECONDS
+        while True:
+            try:
+                await self._close_when_idle(session, end, until)
+                if end is End.NEW and await anyio.to_thread.run_sync(self._wishes, session):
+                    await self._start_again(session.identity)
+                return
+            except (PeerwakeError, OSError) as error:
+                self.logs.lifecycle.write(f"{WISHES[end]}-failed", identity=session.identity, reason=error)
+            if self.clock.monotonic() >= until:
+                return
+            await self.clock.sleep(min(pause, until - self.clock.monotonic()))
+            pause *= 2
+
+    async def _close_when_idle(self, session: Session, end: End, until: float) -> None:
         idle_since: float | None = None
         while await anyio.to_thread.run_sync(self._is_there, session):
             now = self.clock.monotonic()

@@ -19,6 +19,7 @@ from lifecycle.verbs import AlwaysFresh, Verbs
 from lifecycle.wake import WakeFailed
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.errors import InvalidInput, PeerwakeError
+from transport.files import locked
 from transport.identity import Identity
 from transport.paths import Root
 from transport.spool.records import Record
@@ -329,6 +330,21 @@ async def test_self_done_ends_a_warm_session_and_the_next_message_finds_it_fresh
         assert shop.record(ALICE).mode is Mode.FRESH
     assert shop.prompts() == ["turn", "later"]
     assert '"type": "assistant"' in _transcripts(shop)
+
+
+@pytest.mark.live
+async def test_self_done_outlives_an_error(shop: Workshop) -> None:
+    """Another process has the pane for a moment."""
+    async with shop.supervised():
+        await shop.send(body="turn", wait=20)
+        old = shop.record(ALICE)
+        await shop.deck.terminals.aclose()
+        with locked(shop.root.flag(ALICE, "pane.lock")):
+            await verbs(shop).self_done(ALICE)
+            await until(lambda: "ev=self-done-failed" in shop.log())
+            assert old.is_alive()
+        await until(lambda: not old.is_alive())
+        await until(lambda: shop.deck.sessions.load(ALICE) is None)
 
 
 @pytest.mark.live
