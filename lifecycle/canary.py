@@ -102,7 +102,7 @@ def watches(root: Root) -> list[Path]:
 
 
 def is_accounted(root: Root, identity: Identity, pid: int) -> bool:
-    """Tell whether the end of a server is accounted for: its hook ran, or it was dismissed."""
+    """Tell whether the end of a server is accounted for: its hook ran, it was dismissed, or it has its line."""
     try:
         return watch_file(root, identity, pid).stat().st_size == 0
     except OSError:

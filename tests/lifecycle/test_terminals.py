@@ -8,7 +8,6 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from lifecycle.canary import is_accounted
 from lifecycle.session import Session
 from lifecycle.states import End, Mode
 from tests.lifecycle.workshop import Workshop, until, workshop
@@ -138,7 +137,8 @@ async def test_what_a_death_left_is_cleared_away_without_taking_it_for_meant(sho
     assert session.tmux is not None
     await shop.deck.terminals.clear_away(session)
     assert not session.is_alive()
-    assert not is_accounted(shop.root, ALICE, session.tmux.pid)
+    line = f"ev=server-exit identity={ALICE} server_pid={session.tmux.pid} "
+    await until(lambda: line in shop.log("exits"))
 
 
 @pytest.mark.live
