@@ -64,6 +64,8 @@ class Assignment:
                 await self.end.bury(self.session, self.lease, f"it cannot be typed: {error}")
                 return False
             except OSError as error:
+                if progress.stage is not Stage.HELD:
+                    raise TmuxUnknown(f"what became of the task is not known: {error}") from error
                 await self._give_up(f"it could not be handed over: {error}")
                 return False
             if outcome.receipt is not None or await self.end.is_armed(self.lease):

@@ -2,7 +2,7 @@
 
 import errno
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import Final
 
 import anyio.to_thread
 
@@ -26,6 +26,7 @@ from transport.vocabulary import Hold, Kind, Receipt, Stage
 LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
 CONSUMPTION_POLL_SECONDS: Final = 0.2
 BUSY_LOOK_SECONDS: Final = 1.0
+DRAFT_LOOK_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 1.0
 # Of the whole machine, not of one message: the others would fare no better.
 PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
@@ -170,6 +171,10 @@ class Drain:
             text = await self._text(session, lease)
             while text is not None:
                 outcome = await progress.deliver(session, text)
+                if outcome.receipt is Receipt.INJECTED:
+                    if await self.await_consumed(session, lease):
+                        return
+                    continue
                 if outcome.receipt is not None or not outcome.typed:
                     await self._outcome(session, lease, outcome)
                     return
@@ -199,16 +204,11 @@ class Drain:
             return None
 
     async def _outcome(self, session: Session, lease: Lease, outcome: HandOver) -> None:
-        match outcome.receipt:
-            case Receipt.CONSUMED:
-                await self._consumed(session, lease, outcome.evidence or "transcript")
-            case Receipt.INJECTED:
-                await self.await_consumed(session, lease)
-            case None:
-                await self.deck.settler.returned(lease, outcome.hold or Hold.UNKNOWN)
-                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
-            case _:
-                assert_never(outcome.receipt)
+        if outcome.receipt is Receipt.CONSUMED:
+            await self._consumed(session, lease, outcome.evidence or "transcript")
+            return
+        await self.deck.settler.returned(lease, outcome.hold or Hold.UNKNOWN)
+        await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
 
     async def _is_hopeless(self, lease: Lease, outcome: HandOver, tries: int) -> bool:
         """Give a message up that was typed again and again, or too long ago, without a receipt."""
@@ -219,30 +219,37 @@ class Drain:
         await deck.settler.bury(lease, f"{runtime.no_receipt} ({outcome.evidence})")
         return True
 
-    async def await_consumed(self, session: Session, lease: Lease) -> None:
-        """Wait while the client holds the message in its own queue; an idle client has dropped it."""
+    async def await_consumed(self, session: Session, lease: Lease) -> bool:
+        """Wait while the client holds the message in its own queue; an idle client has dropped it.
+
+        False when something has stood in the composer for a while: a person can empty the client's queue into it.
+        """
         deck = self.deck
         deck.board.update(self.identity, hold=Hold.BUSY, is_handing_over=False)
+        began = next_look = deck.clock.monotonic()
         idle_since: float | None = None
-        next_look = deck.clock.monotonic()
         while True:
             if await deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
                 await self._consumed(session, lease, "transcript")
-                return
+                return True
             if not session.is_alive():
                 await self.after_death(session, lease)
-                return
+                return True
             now = deck.clock.monotonic()
             if now >= next_look:
-                idle_since = (idle_since or now) if await deck.terminals.is_idle(session) else None
+                hold = await deck.terminals.occupied(session)
+                idle_since = (idle_since or now) if hold is None else None
+                if hold is Hold.DRAFT and now - began >= DRAFT_LOOK_SECONDS:
+                    deck.board.update(self.identity, hold=hold)
+                    return False
                 # Seldom while it works; often once it seems idle, so that no busy moment is missed.
                 next_look = now + (BUSY_LOOK_SECONDS if idle_since is None else 0.0)
             if idle_since is not None and now - idle_since >= deck.limits.receipt_seconds:
                 await deck.settler.failed(lease, "the client took the message into its queue and dropped it there")
-                return
+                return True
             if self._is_old(lease):
                 await deck.settler.bury(lease, "the client kept it in its own queue for longer than its time to live")
-                return
+                return True
             await self.news.pause(CONSUMPTION_POLL_SECONDS)
 
     async def _consumed(self, session: Session, lease: Lease, evidence: str) -> None:

@@ -93,8 +93,12 @@ class Terminals:
 
     async def is_idle(self, session: Session) -> bool:
         """Tell whether the client waits for input and does nothing; raises TmuxGone, TmuxUnknown."""
+        return await self.occupied(session) is None
+
+    async def occupied(self, session: Session) -> Hold | None:
+        """Return what keeps the client from beginning a turn, None when it is idle; raises TmuxGone, TmuxUnknown."""
         target = replace(await self.target(session), takes_input_while_busy=False)
-        return (await gate(target, self.clock)).hold is None
+        return (await gate(target, self.clock)).hold
 
     async def deliver(
         self,

@@ -22,6 +22,7 @@ from lifecycle.states import End, Mode
 from tests.clock import FakeClock
 from transport.delivery import HandOver
 from transport.envelope import PLAIN, Form
+from transport.gate import hold_of_state
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import Draft, Message, accept
@@ -110,8 +111,8 @@ class Actor:
     def form(self, session: Session) -> Form:
         return self.inline
 
-    async def is_idle(self, session: Session) -> bool:
-        return self.state is ScreenState.READY
+    async def occupied(self, session: Session) -> Hold | None:
+        return hold_of_state(self.state)
 
     async def look(self, session: Session) -> tuple[ScreenState, tuple[str, ...]]:
         return self.state, self.lines

@@ -326,6 +326,25 @@ async def leased(stage: Scene, message: Message, fence: str, reached: Stage | No
         await stage.spool.stage(message.id, reached, stage.clock.wall(), fence=fence)
 
 
+async def test_a_message_that_came_back_from_the_clients_queue_into_its_composer_is_looked_for_again(
+    stage: Scene,
+) -> None:
+    stage.actor.plays = [INJECTED]
+    stage.actor.state = ScreenState.BUSY
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BUSY)
+        await stage.clock.advance(20)
+        assert stage.actor.stages == [Stage.HELD]
+        stage.actor.state = ScreenState.DRAFT
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+    first, again = stage.actor.stages
+    assert first is Stage.HELD
+    assert again is not Stage.HELD
+
+
 @pytest.mark.parametrize("reached", [None, Stage.PASTING, Stage.INJECTED])
 async def test_the_next_server_goes_on_from_the_stage_in_a_live_session(stage: Scene, reached: Stage | None) -> None:
     message = await stage.send()

@@ -156,7 +156,10 @@ class ControlClient:
         self._parser = Parser()
         self._farewell = ""
         with anyio.CancelScope(shield=True):
-            child = await anyio.to_thread.run_sync(lambda: start_piped(argv, env=CLIENT_ENV, inherit=inherit))
+            try:
+                child = await anyio.to_thread.run_sync(lambda: start_piped(argv, env=CLIENT_ENV, inherit=inherit))
+            except OSError as error:
+                raise TmuxUnknown(f"no client of {self.session} can be started: {error.strerror}") from error
         self._child = child
         if self._lock_fd is not None:
             note(self._lock_fd, child.pid)
