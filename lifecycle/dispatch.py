@@ -80,15 +80,11 @@ class Dispatcher:
         return profile, recipient
 
     async def _repeated(self, sender: Identity, draft: Draft) -> Accepted | None:
-        """Return the accepted message that a refused call repeats by its key, None if there is none or none is known.
-
-        A queue capped at nothing takes nothing new.
-        """
+        """Return the accepted message that a refused call repeats by its key, None if none is known."""
         if draft.idempotency_key is None:
             return None
-        message = accept(draft, sender, sender, hops=0, now=self.clock.wall())
         try:
-            return await self.spool.enqueue(message, cap=0, hop_limit=self.limits.hop_limit)
+            return await self.spool.repeated(sender, draft.idempotency_key, self.clock.wall())
         except SpoolError:
             return None
 

@@ -150,11 +150,15 @@ class Drain:
             else:
                 await self.news.pause(LOOK_AGAIN[1])
 
-    async def _held(self, hold: Hold, detail: str | None) -> None:
-        """Say what holds the head back, and wait before the next look; what stays unknown is blocked."""
+    async def _held(self, hold: Hold, detail: str | None, *, is_typed: bool = False) -> None:
+        """Say what holds the head back, and wait before the next look.
+
+        Blocked is what stays unknown, and what stands in a composer with our own text: nobody else would look there.
+        """
         deck, now = self.deck, self.deck.clock.monotonic()
-        if hold is not Hold.UNKNOWN or self.unknown_since is None:
-            self.unknown_since = now if hold is Hold.UNKNOWN else None
+        is_odd = hold is Hold.UNKNOWN or (is_typed and hold is Hold.DRAFT)
+        if not is_odd or self.unknown_since is None:
+            self.unknown_since = now if is_odd else None
         elif now - self.unknown_since > deck.limits.blocked_seconds:
             hold = Hold.BLOCKED
         status = deck.board.status(self.identity)
@@ -182,7 +186,7 @@ class Drain:
                 tries += outcome.hold is None or (outcome.hold is Hold.UNKNOWN and outcome.submits > 0)
                 if await self._is_hopeless(lease, outcome, tries):
                     return
-                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt)
+                await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt, is_typed=True)
         except TmuxGone:
             await self.after_death(session, lease)
         except InvalidInput as error:

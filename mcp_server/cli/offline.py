@@ -78,7 +78,8 @@ class Offline:
             if repeated is None:
                 raise
             return self._sent(repeated)
-        return self._sent(self._enqueue(request.draft, sender, recipient, self.limits.queue_cap))
+        message = accept(request.draft, sender, recipient, hops=0, now=self.clock.wall())
+        return self._sent(self.store.enqueue(message, cap=self.limits.queue_cap, hop_limit=self.limits.hop_limit))
 
     def _sender(self, asked: str | None, greeted: str | None) -> Identity:
         sender = LocalCallers(self.context, self.root, self.registry).sender(asked)
@@ -93,19 +94,12 @@ class Offline:
         self._with_services(recipient).refuse_unwakeable(recipient)
         return recipient
 
-    def _enqueue(self, draft: Draft, sender: Identity, recipient: Identity, cap: int) -> Accepted:
-        message = accept(draft, sender, recipient, hops=0, now=self.clock.wall())
-        return self.store.enqueue(message, cap=cap, hop_limit=self.limits.hop_limit)
-
     def _repeated(self, sender: Identity, draft: Draft) -> Accepted | None:
-        """Return the accepted message that a refused call repeats by its key, None if there is none or none is known.
-
-        A queue capped at nothing takes nothing new.
-        """
+        """Return the accepted message that a refused call repeats by its key, None if none is known."""
         if draft.idempotency_key is None or not self.has_spool:
             return None
         try:
-            return self._enqueue(draft, sender, sender, 0)
+            return self.store.repeated(sender, draft.idempotency_key, self.clock.wall())
         except SpoolError:
             return None
 

@@ -124,6 +124,19 @@ async def test_a_message_for_a_presence_that_is_gone_ends_as_a_dead_letter(stage
     assert not stage.deck.flags.is_set(ALICE, Flag.FAILED)
 
 
+async def test_our_own_text_that_a_composer_keeps_with_something_else_is_blocked_after_a_while(stage: Scene) -> None:
+    stage.actor.plays = [HandOver(None, Hold.DRAFT, True, "played", "[Image #1]<peer-message")] * 10_000
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.DRAFT)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.BLOCKED)
+        assert stage.deck.board.status(ALICE).detail == "[Image #1]<peer-message"
+        stage.actor.plays = []
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_stopped_peer_keeps_its_queue_and_ends_the_drain(stage: Scene) -> None:
     stage.deck.flags.set(ALICE, Flag.STOPPED)
     message = await stage.send()

@@ -4,6 +4,7 @@ import dataclasses
 import sqlite3
 from typing import Final
 
+from transport.identity import Identity
 from transport.message import Message
 from transport.spool.records import (
     FROM,
@@ -97,8 +98,17 @@ def first_of_key(db: sqlite3.Connection, message: Message) -> Message | None:
     """Return the message that this one repeats, None when it has no key or is the first of it."""
     if message.idempotency_key is None:
         return None
-    since = message.accepted_at - KEY_WINDOW_SECONDS
-    row = db.execute(_SAME_KEY, (str(message.sender), message.idempotency_key, since)).fetchone()
+    return _under(db, message.sender, message.idempotency_key, message.accepted_at)
+
+
+def repeated(db: sqlite3.Connection, sender: Identity, key: str, now: float) -> Accepted | None:
+    """Return the message of a sender that was accepted under this key in the 24 h before `now`."""
+    first = _under(db, sender, key, now)
+    return None if first is None else Accepted(first, True, depth(db, str(first.recipient)))
+
+
+def _under(db: sqlite3.Connection, sender: Identity, key: str, now: float) -> Message | None:
+    row = db.execute(_SAME_KEY, (str(sender), key, now - KEY_WINDOW_SECONDS)).fetchone()
     return to_message(row) if row else None
 
 

@@ -194,6 +194,10 @@ class Spool:
         """Return the topic of the first message that is not settled, None when it has none."""
         return await self._reader.submit(views.head_topic, recipient)
 
+    async def repeated(self, sender: Identity, key: str, now: float) -> Accepted | None:
+        """Return the message of a sender that was accepted under this key in the 24 h before, None if there is none."""
+        return await self._reader.submit(accept.repeated, sender, key, now)
+
     async def message(self, message_id: str) -> Record | None:
         """Return everything known of a message with its history, None when no message has this id."""
         return await self._reader.submit(views.message, message_id)

@@ -186,6 +186,10 @@ class SpoolStore:
         """Return the topic of the first message that is not settled, None when it has none."""
         return self.read(views.head_topic, recipient)
 
+    def repeated(self, sender: Identity, key: str, now: float) -> Accepted | None:
+        """Return the message of a sender that was accepted under this key in the 24 h before, None if there is none."""
+        return self.read(accept.repeated, sender, key, now)
+
     def message(self, message_id: str) -> Record | None:
         """Return everything known of a message with its history, None when no message has this id."""
         return self.read(views.message, message_id)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
 from transport.message import MAX_BODY_BYTES
-from transport.spool.records import HopLimitReached, SpoolCapped
+from transport.spool.records import Accepted, HopLimitReached, SpoolCapped
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Kind, MessageState
 
@@ -135,3 +135,11 @@ def test_text_that_is_no_text_leaves_nothing_behind(store: SpoolStore) -> None:
     assert store.waiting() == {}
     fill(store, 1)
     assert store.depth(BOB) == 1
+
+
+def test_what_was_accepted_under_a_key_is_found_for_a_day_by_its_sender(store: SpoolStore) -> None:
+    first = store.enqueue(letter(idempotency_key="k"), **LIMITS).message
+    assert store.repeated(ALICE, "k", NOW + 86_399) == Accepted(first, True, 1)
+    assert store.repeated(ALICE, "k", NOW + 86_401) is None
+    assert store.repeated(BOB, "k", NOW) is None
+    assert store.repeated(ALICE, "other", NOW) is None
