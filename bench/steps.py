@@ -40,7 +40,7 @@ TYPING: Final = (
     Step("transport.tmux.pane:Pane.paste", "paste", TRIP),
     Step(CAPTURE, "look: verify, and once more before Enter", TRIP),
     Step("transport.tmux.pane:Pane.press", "Enter", TRIP),
-    Step("transport.delivery:await_receipt", "wait for the receipt", TYPED),
+    Step("transport.attempt:await_receipt", "wait for the receipt", TYPED),
     Step("transport.spool.spool:Spool.consume", "settle (commit)", COMMIT),
 )
 HAND_OVER: Final = (POST, DUE, LIVE, *TYPING)
