@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from transport.files import sync_directory
 from transport.spool.faults import SpoolFailed, SpoolTooNew, corrupt
+from transport.spool.handle import Handle
 
 APPLICATION_ID: Final = 0x50574B51  # "PWKQ"
 PAGE_BYTES: Final = 1024
@@ -121,13 +122,15 @@ FOURTH: Final[Step] = ("ALTER TABLE messages ADD COLUMN born INTEGER",)
 STEPS: Final[Sequence[Step]] = (FIRST, SECOND, THIRD, FOURTH)
 
 
-def open_database(path: Path, steps: Sequence[Step] = STEPS, *, thorough: bool = False) -> sqlite3.Connection:
-    """Return a connection for writing, creating (0600) or migrating the file first; the caller holds the lock.
+def open_database(
+    path: Path, steps: Sequence[Step] = STEPS, *, handle: Handle, thorough: bool = False
+) -> sqlite3.Connection:
+    """Return a connection for writing to the file held by `handle`, migrated first; the caller holds the lock.
 
     A commit through it returns after the fsync of the write-ahead log. `thorough` also checks the
     pages of a file up to 64 MiB. Raises SpoolTooNew, SpoolCorrupt, SpoolFailed, sqlite3.Error, OSError.
     """
-    _check_file(path, len(steps))
+    _check_file(path, handle.descriptor, len(steps))
     db = connect(path)
     try:
         # Asked before anything is written: the journal mode of another program's file is its own.
@@ -161,16 +164,12 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return db
 
 
-def _check_file(path: Path, newest: int) -> None:
-    """Create the file when there is none; refuse one that is not ours before SQLite touches it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-            os.fchmod(descriptor, 0o600)
-        header = os.read(descriptor, _HEADER)
-        size = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+def _check_file(path: Path, descriptor: int, newest: int) -> None:
+    """Refuse a file that is not ours before SQLite touches it; what is empty is a new one."""
+    status = os.fstat(descriptor)
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        os.fchmod(descriptor, 0o600)
+    header, size = os.pread(descriptor, _HEADER, 0), status.st_size
     if not header:
         sync_directory(path.parent)
         return

@@ -11,6 +11,7 @@ from transport.identity import Identity
 from transport.message import Message
 from transport.spool import accept, letters, notices, settle, upkeep, views
 from transport.spool.faults import SpoolFailed, SpoolUncertain, translated
+from transport.spool.handle import hold
 from transport.spool.records import Accepted, Buried, Handled, Lease, QueueView, Record, Which
 from transport.spool.schema import STEPS, open_database
 from transport.spool.turnstile import Turnstile
@@ -37,9 +38,13 @@ class SpoolStore:
             self._turnstile = Turnstile(path.with_suffix(".lock"))
             try:
                 with self._turnstile.held(busy_seconds):
-                    self._db = open_database(path, STEPS, thorough=thorough)
-                    self._version = self._data_version()
-                    self._inode = path.stat().st_ino
+                    self._handle = hold(path)
+                    try:
+                        self._db = open_database(path, STEPS, handle=self._handle, thorough=thorough)
+                        self._version = self._data_version()
+                    except BaseException:
+                        self._handle.release()
+                        raise
             except BaseException:
                 self._turnstile.close()
                 raise
@@ -55,6 +60,7 @@ class SpoolStore:
     def close(self) -> None:
         """Close the file; the last one to close it folds the log into it."""
         self._db.close()
+        self._handle.release()
         self._turnstile.close()
 
     def enqueue(self, message: Message, *, cap: int, hop_limit: int) -> Accepted:
@@ -259,7 +265,8 @@ class SpoolStore:
     def _check_place(self) -> None:
         """Refuse to write into a file that nobody will find again."""
         try:
-            is_there = self.path.stat().st_ino == self._inode
+            found = self.path.stat()
+            is_there = (found.st_dev, found.st_ino) == self._handle.inode
         except FileNotFoundError:
             is_there = False
         if not is_there:

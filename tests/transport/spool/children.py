@@ -74,6 +74,12 @@ def deliver(path: str) -> None:
             say([lease.message.id, "dead"])
 
 
+def look(path: str) -> None:
+    """Open the spool, say how many queues wait, and close it."""
+    with SpoolStore(Path(path)) as store:
+        say(["waiting", len(store.waiting())])
+
+
 def hold(path: str) -> None:
     """Hold the lock of writers until a line comes."""
     turnstile = Turnstile(Path(path))

@@ -3,13 +3,16 @@
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.transport.spool.support import LIMITS, fill, letter
 from transport.spool.faults import SpoolCorrupt, SpoolFailed, SpoolTooNew
-from transport.spool.schema import APPLICATION_ID, STEPS, open_database
+from transport.spool.handle import hold
+from transport.spool.schema import APPLICATION_ID, STEPS, Step, open_database
 from transport.spool.store import SpoolStore
 
 NEXT = (*STEPS, ("ALTER TABLE queues ADD COLUMN colour TEXT", "CREATE TABLE colours (name TEXT)"))
@@ -20,16 +23,25 @@ def pragma(db: sqlite3.Connection, name: str) -> object:
     return db.execute(f"PRAGMA {name}").fetchone()[0]
 
 
+@contextmanager
+def opened(path: Path, steps: Sequence[Step] = STEPS) -> Iterator[sqlite3.Connection]:
+    handle = hold(path)
+    try:
+        with closing(open_database(path, steps, handle=handle)) as db:
+            yield db
+    finally:
+        handle.release()
+
+
 def test_new_file_is_private_durable_and_marked(path: Path) -> None:
-    db = open_database(path)
-    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes.pop("spool.db") == 0o600
-    assert set(modes.values()) <= {0o600}
-    assert pragma(db, "journal_mode") == "wal"
-    assert pragma(db, "synchronous") == 2
-    assert pragma(db, "application_id") == APPLICATION_ID
-    assert pragma(db, "user_version") == len(STEPS)
-    db.close()
+    with opened(path) as db:
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        assert modes.pop("spool.db") == 0o600
+        assert set(modes.values()) <= {0o600}
+        assert pragma(db, "journal_mode") == "wal"
+        assert pragma(db, "synchronous") == 2
+        assert pragma(db, "application_id") == APPLICATION_ID
+        assert pragma(db, "user_version") == len(STEPS)
 
 
 def test_all_files_are_private_while_in_use(store: SpoolStore) -> None:
@@ -45,13 +57,13 @@ def test_wide_permissions_are_narrowed(path: Path) -> None:
 
 
 def test_version_stands_in_the_file_itself(path: Path) -> None:
-    db = open_database(path)
-    assert int.from_bytes(path.read_bytes()[60:64]) == len(STEPS)
-    db.close()
+    with opened(path):
+        assert int.from_bytes(path.read_bytes()[60:64]) == len(STEPS)
 
 
 def test_newer_version_is_refused_and_left_alone(path: Path) -> None:
-    open_database(path, NEXT).close()
+    with opened(path, NEXT):
+        pass
     before = path.read_bytes()
     with pytest.raises(SpoolTooNew, match=rf"version {len(NEXT)}, this peerwake knows {len(STEPS)}.*upgrade"):
         SpoolStore(path)
@@ -71,33 +83,32 @@ def test_newer_version_only_in_the_log_is_refused(path: Path) -> None:
 def test_older_version_is_migrated_with_its_messages(path: Path) -> None:
     with SpoolStore(path) as store:
         fill(store, 3)
-    db = open_database(path, NEXT)
-    assert pragma(db, "user_version") == len(NEXT)
-    assert db.execute("SELECT count(colour), count(*), sum(depth) FROM queues").fetchone() == (0, 1, 3)
-    db.close()
+    with opened(path, NEXT) as db:
+        assert pragma(db, "user_version") == len(NEXT)
+        assert db.execute("SELECT count(colour), count(*), sum(depth) FROM queues").fetchone() == (0, 1, 3)
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_task_in_work_keeps_its_hand_over_through_the_migration(path: Path, version: int) -> None:
     """Handed over at 7, it was answered at 8, and what was sent at 6 is no answer."""
-    db = open_database(path, STEPS[:version])
-    rows = ((1, "alice", "bob", 1, "leased"), (2, "alice", "bob", 2, "consumed"))
-    for seq, sender, recipient, at, state in (
-        *rows,
-        (3, "bob", "alice", 6, "queued"),
-        (4, "bob", "alice", 8, "queued"),
-    ):
-        db.execute(
-            "INSERT INTO messages (seq, id, nonce, sender, recipient, hops, accepted_at, kind, removed_controls,"
-            " queued_at, state, stage) VALUES (?, ?, 'n', ?, ?, 0, ?, 'message', 0, 1, ?, ?)",
-            (seq, f"m_{seq}", f"x-{sender}", f"x-{recipient}", at, state, "pasting" if state == "leased" else None),
-        )
-        db.execute(
-            "INSERT INTO events (seq, event, detail, at, last_at, number) VALUES (?, 'pasting', '', 3, 7, 1)", (seq,)
-        )
-    if version == 2:
-        db.execute("UPDATE messages SET handed_at = 7 WHERE seq = 1")
-    db.close()
+    with opened(path, STEPS[:version]) as db:
+        rows = ((1, "alice", "bob", 1, "leased"), (2, "alice", "bob", 2, "consumed"))
+        for seq, sender, recipient, at, state in (
+            *rows,
+            (3, "bob", "alice", 6, "queued"),
+            (4, "bob", "alice", 8, "queued"),
+        ):
+            db.execute(
+                "INSERT INTO messages (seq, id, nonce, sender, recipient, hops, accepted_at, kind, removed_controls,"
+                " queued_at, state, stage) VALUES (?, ?, 'n', ?, ?, 0, ?, 'message', 0, 1, ?, ?)",
+                (seq, f"m_{seq}", f"x-{sender}", f"x-{recipient}", at, state, "pasting" if state == "leased" else None),
+            )
+            db.execute(
+                "INSERT INTO events (seq, event, detail, at, last_at, number) VALUES (?, 'pasting', '', 3, 7, 1)",
+                (seq,),
+            )
+        if version == 2:
+            db.execute("UPDATE messages SET handed_at = 7 WHERE seq = 1")
     with SpoolStore(path) as store:
         found = store.read(lambda db: db.execute("SELECT handed_after FROM messages ORDER BY seq LIMIT 2").fetchall())
         assert found == [(3,), (None,)]
@@ -107,8 +118,8 @@ def test_a_task_in_work_keeps_its_hand_over_through_the_migration(path: Path, ve
 def test_failed_migration_changes_nothing(path: Path) -> None:
     with SpoolStore(path) as store:
         fill(store, 3)
-    with pytest.raises(sqlite3.OperationalError):
-        open_database(path, BROKEN)
+    with pytest.raises(sqlite3.OperationalError), opened(path, BROKEN):
+        pass
     with SpoolStore(path) as store:
         assert sum(store.waiting().values()) == 3
         assert store.read(lambda db: db.execute("SELECT * FROM sqlite_schema WHERE name = 'colours'").fetchall()) == []
@@ -223,9 +234,9 @@ def test_second_lease_of_a_recipient_is_impossible(store: SpoolStore) -> None:
 @pytest.mark.parametrize("missing", [1, 1024, 4096, 8192])
 def test_a_file_whose_end_is_missing_is_refused_before_anything_is_written(tmp_path: Path, missing: int) -> None:
     path = tmp_path / "spool.db"
-    open_database(path).close()
+    SpoolStore(path).close()
     os.truncate(path, path.stat().st_size - missing)
     before = path.read_bytes()
     with pytest.raises(SpoolCorrupt, match="its end is missing"):
-        open_database(path)
+        SpoolStore(path)
     assert path.read_bytes() == before
