@@ -56,6 +56,7 @@ class OddFlag:
         target = path.parent / f"{path.name}.target"
         if path.is_symlink() or path.exists() or target.exists():
             return None
+        field.expects.flagged(peer.identity, flag)
         with suppress(OSError):  # on a full disk: what is left of it is odd as well
             self.put(path, random)
         field.trace(f"{self.name}: {path.name}")
@@ -97,6 +98,7 @@ class OddRecord:
 
 
 def _renew(field: Field, peer: Peer) -> None:
+    field.expects.flagged(peer.identity, "stopped")
     server = supervisor(field.world)
     if server is None or is_stopped(server.pid) or field.world.run("stop", peer.name).returncode:
         raise NotYet(f"peerwake stop {peer.name}")
