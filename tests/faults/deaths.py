@@ -9,7 +9,8 @@ from tests.faults.sightings import Life, Line
 
 CLOSE: Final = "close"
 OWN_EXIT: Final = "exit:0"
-BEGUN_BY: Final = {"stopped": {"stopped"}, "new": {"new"}}
+BEGUN_BY: Final = {"stopped": {"stopped"}, "new": {"new"}, "": {"stopped"}}
+"""What of an unreadable record is left says no more than that it was closed: only a stop does that."""
 
 
 def _stopped(books: Books) -> Iterator[Broken]:

@@ -60,7 +60,7 @@ async def test_a_sleeper_with_messages_is_renamed_and_removed_with_force_only(sh
     with pytest.raises(MessagesWaiting):
         await changes(shop).remove("alicia")
     removed = await changes(shop).remove("alicia", force=True)
-    assert [each.message.id for each in removed.buried] == [first.message_id]
+    assert [each.id for each in removed.buried] == [first.message_id]
     assert await dead(shop, first.message_id)
     assert await shop.deck.spool.waiting() == {BOB: 1}
     assert not shop.parts.application.knows(ALICIA)
@@ -201,7 +201,7 @@ async def test_a_peer_is_removed_while_it_is_being_woken(root: Root) -> None:
             await until(lambda: shop.root.flag(ALICE, "pane.lock").exists())  # its screen is being looked at
             session = shop.record(ALICE)
             removed = await changes(shop).remove("alice", force=True)
-            assert [each.message.id for each in removed.buried] == [sent.message_id]
+            assert [each.id for each in removed.buried] == [sent.message_id]
             assert not session.is_alive()
             await until(lambda: ALICE not in shop.supervisor.drains)
             await until(lambda: shop.prompts("bob"))
@@ -232,7 +232,7 @@ async def test_a_worker_is_removed_in_the_middle_of_its_task(root: Root) -> None
             tasks = [await shop.send("worker", body=f"task {number}", sender=BOB, wait=0) for number in range(3)]
             await until(lambda: shop.prompts("worker"))
             removed = await changes(shop).remove("worker", force=True)
-            assert {each.message.id for each in removed.buried} == {task.message_id for task in tasks}
+            assert {each.id for each in removed.buried} == {task.message_id for task in tasks}
             await until(lambda: worker not in shop.supervisor.drains)
         assert shop.deck.sessions.identities() == []
         assert shop.prompts("worker") == ["task 0"]

@@ -19,6 +19,7 @@ from transport.tmux.control import DEADLINE, ControlClient, TmuxGone, TmuxUnknow
 from transport.tmux.parser import Block
 
 STALE_SECONDS: Final = 1
+DRAWN_SECONDS: Final = 5.0
 HELD_WORDS: Final = 5
 
 
@@ -130,17 +131,18 @@ class Pane:
     async def has_read(self, message_id: str, *, deadline: float = DEADLINE) -> bool:
         """Tell whether the client has certainly dealt with all that was typed, and waits for more.
 
-        Of a message that is known to have been pasted it must also have drawn something since.
+        Of a message that is known to have been pasted it must also have drawn something since, or have had
+        some seconds for it: a dialog that swallows a paste draws nothing.
         """
         text, facts, said = await self.control.batch(
             [commands.capture(self.pane_id), commands.facts(self.pane_id), commands.input_facts(self.pane_id)],
             deadline=deadline,
         )
-        screen, _ = self._screen(text, facts)
+        screen, now = self._screen(text, facts)
         pid, tty, output_at, *mark = said.lines[0].split()
         if mark[:1] == [message_id]:
             _, _, was, at = mark
-            if was == _digest(screen) and float(output_at) <= float(at):
+            if was == _digest(screen) and float(output_at) <= float(at) and now - float(at) < DRAWN_SECONDS:
                 return False
         return await anyio.to_thread.run_sync(waits_for_input, int(pid), Path(tty))
 

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from bench.ledger import OPENING, audit
+from tests.faults.desks import clear_desks
 from tests.faults.fault import Fault, Field, Peer
 from tests.faults.injections.grip import Grip, grip
 from tests.faults.injections.sabotage import sabotage_bridges, sabotaged
@@ -29,6 +30,7 @@ SETTINGS = {
     "tick_seconds": 1,
 }
 STRAY = ("key", "answer")
+DESK_SECONDS = 5.0
 
 
 @dataclass
@@ -82,9 +84,18 @@ class Arena:
         return [found for text in self.world.prompts("alice") for _, found in OPENING.findall(text)]
 
     def settle(self, seconds: float = 60.0) -> None:
-        """Wait until everything is consumed, and check that nothing is wrong."""
+        """Wait until everything is consumed, and check that nothing is wrong; a person looks in now and then."""
+        desk_at = time.monotonic() + DESK_SECONDS
+
+        def is_all_taken() -> bool:
+            nonlocal desk_at
+            if time.monotonic() >= desk_at:
+                clear_desks(self.field)
+                desk_at = time.monotonic() + DESK_SECONDS
+            return set(self.accepted) <= set(self.taken())
+
         try:
-            until(lambda: set(self.accepted) <= set(self.taken()), seconds, "the deliveries")
+            until(is_all_taken, seconds, "the deliveries")
             until(lambda: self.world.depth("alice") == 0, 20, "an empty queue")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.told()}") from None
