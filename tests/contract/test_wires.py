@@ -24,4 +24,4 @@ def test_the_process_of_a_wire_without_a_handshake_ends(root: Root, monkeypatch:
     monkeypatch.setattr(wires, "bridge_wire", deaf)
     with pytest.raises(AssertionError):
         wires.wire("bridge", World(root), "token")
-    assert started[0].returncode == 0
+    assert started[0].poll() is not None
