@@ -146,4 +146,4 @@ def test_a_notice_that_is_given_up_causes_no_other(root: Root) -> None:
         rounds = [store.expire(now, 1.0) for now in (10.0, 20.0, 30.0)]
         assert [len(each) for each in rounds] == [1, 1, 0]
         (notice,) = rounds[1]
-        assert (notice.message.kind, notice.message.sender) == (Kind.NOTICE, SYSTEM)
+        assert (notice.kind, notice.sender) == (Kind.NOTICE, SYSTEM)
