@@ -26,6 +26,12 @@ def test_a_member_is_added_in_the_style_of_the_file() -> None:
     )
 
 
+def test_half_of_a_surrogate_pair_is_written_as_an_escape() -> None:
+    changed = set_value('{"a": 1}', ["a"], ["\ud800", "\u00e9"])
+    assert json.loads(changed) == {"a": ["\ud800", "\u00e9"]}
+    assert changed.encode("utf-8")
+
+
 def test_an_empty_object_is_filled() -> None:
     assert set_value("{}\n", ["a", "b"], 1) == '{\n  "a": {\n    "b": 1\n  }\n}\n'
 

@@ -104,3 +104,16 @@ def test_keys_and_pastes_depend_on_the_pane_as_it_was_seen(stance: tuple[str | N
         assert all((given is not None) == (f",{given}}}" in condition) for given in stance)
     assert r"paste-buffer \"-p\" \"-r\" \"-d\" \"-b\" \"b1\"" in commands.paste_buffer("b1", "%3", 99, *stance)
     assert r"send-keys \"-t\" \"%3\" \"Enter\"" in commands.send_keys(["Enter"], "%3", 99, *stance)
+
+
+def test_a_paste_leaves_its_mark_only_where_it_is_made() -> None:
+    marked = commands.paste_buffer("b1", "%3", 99, None, None, "m_1 2 abc")
+    bare = commands.paste_buffer("b1", "%3", 99, None, None)
+    assert commands.PASTED_OPTION not in bare
+    assert "m_1 2 abc" in marked
+    assert marked.index("paste-buffer") < marked.index(commands.PASTED_OPTION) < marked.index(commands.HELD)
+
+
+def test_what_is_asked_of_people_and_of_the_input() -> None:
+    assert commands.visit() == commands.line("display-message", "-p", commands.VISIT_FORMAT)
+    assert commands.input_facts("%3").startswith('display-message "-p" "-t" "%3"')
