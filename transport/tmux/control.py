@@ -22,6 +22,8 @@ DEADLINE: Final = 5.0
 HELLO_SECONDS: Final = 1.0
 DEATH_SECONDS: Final = 0.2
 SOCKET_SECONDS: Final = 1.0
+LEAVE_SECONDS: Final = 0.5
+ATTACH_SECONDS: Final = 2.0
 CHUNK: Final = 1 << 16
 GONE: Final = ("can't find session", "can't find pane", "no sessions")
 CLIENT_ENV: Final = {"PATH": os.defpath, "TERM": "dumb"}
@@ -115,7 +117,7 @@ class ControlClient:
     async def aclose(self) -> None:
         """End the client and free the lock; the session lives on."""
         async with self._turn:
-            self._drop()
+            await self._drop()
 
     async def _exchange(self, lines: Sequence[str]) -> list[Block]:
         self.last_used = self._clock.monotonic()
@@ -124,10 +126,10 @@ class ControlClient:
                 await self._open()
             return await self._ask(lines)
         except Garbled as error:
-            self._drop()
+            await self._drop()
             raise TmuxUnknown(f"tmux on {self.socket} answered nonsense: {error}") from error
         except BaseException:
-            self._drop()
+            await self._drop()
             raise
         finally:
             self.last_used = self._clock.monotonic()
@@ -145,7 +147,7 @@ class ControlClient:
             if self._pane is None or self._is_renamed or not self.server.is_alive():
                 raise
             # Its session has another name by now, or there is none; its pane tells.
-            self._end_child()
+            await self._end_child()
             await self._attach(self._pane)
             self._is_renamed = True
 
@@ -161,11 +163,11 @@ class ControlClient:
             except OSError as error:
                 raise TmuxUnknown(f"no client of {self.session} can be started: {error.strerror}") from error
         self._child = child
-        if self._lock_fd is not None:
-            note(self._lock_fd, child.pid)
         for pipe in (child.stdin, child.stdout):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
+        if self._lock_fd is not None:
+            note(self._lock_fd, child.pid)
         # Commands sent earlier might run before the attach, or in spite of its failure: after that, it ends.
         answered = 0
         while answered < commands.ATTACHING_BLOCKS:
@@ -189,8 +191,7 @@ class ControlClient:
     async def _check_responsive(self) -> None:
         """Raise TmuxUnknown for a server that hangs, before anything is attached to it.
 
-        tmux 3.3a crashes when it goes on after three control clients were killed in their attach; plain
-        clients do it no harm.
+        Where an earlier client was killed, a plain one, which does no harm, sees to it that the server has noticed.
         """
         pid = self.server.pid
         if is_stopped(pid):
@@ -255,22 +256,45 @@ class ControlClient:
             raise TmuxGone(f"tmux on {self.socket}: {self._farewell}")
         raise TmuxUnknown(f"the control client of {self.session} ended: {self._farewell or 'no reason given'}")
 
-    def _drop(self) -> None:
+    async def _drop(self) -> None:
         """End the client and free the lock."""
-        self._end_child()
+        await self._end_child()
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    def _end_child(self) -> None:
-        """Close the pipes and end the child (ours, at once)."""
+    async def _end_child(self) -> None:
+        """Have the client leave by itself, and kill it only when it does not.
+
+        Up to tmux 3.6 a server crashes, and with it the agent, when a control client is lost in its attach (CONTROL
+        is set, control_start has not run), and when any client is lost while another one is there. One that sees the
+        end of its input leaves after its attach; that its output ends too says that the server has let go of it.
+        """
         child, self._child = self._child, None
-        if child is not None:
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    pipe.close()
-            child.kill()
+        if child is None:
+            return
+        assert child.stdin is not None and child.stdout is not None
+        with anyio.CancelScope(shield=True):
+            child.stdin.close()
+            with anyio.move_on_after(ATTACH_SECONDS if self._is_unanswered else LEAVE_SECONDS):
+                await _drained(child.stdout.fileno())
+                while child.poll() is None:  # noqa: ASYNC110 (a process sets no event)
+                    await anyio.sleep(0.001)
+            child.stdout.close()
+            if child.poll() is None:
+                child.kill()
+                self._is_unanswered = True
             child.wait()
+
+
+async def _drained(descriptor: int) -> None:
+    """Read to the end, so that nothing that is still to be written holds its writer up."""
+    while True:
+        try:
+            if not os.read(descriptor, CHUNK):
+                return
+        except BlockingIOError:
+            await anyio.wait_readable(descriptor)
 
 
 def _refusal(text: str) -> PeerwakeError:

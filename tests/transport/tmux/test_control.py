@@ -1,6 +1,7 @@
 """The control client against real tmux servers, also stopped and killed ones."""
 
 import os
+import random
 import shutil
 import signal
 import time
@@ -225,3 +226,28 @@ def test_quoting_holds_for_any_text(word: str) -> None:
         else:
             plain, index = plain + inner[index + 1], index + 2
     assert plain == word
+
+
+async def test_a_client_that_is_given_up_in_its_attach_takes_no_server_with_it() -> None:
+    chance = random.Random(5)
+    async with terminal() as term:
+        control = term.pane.control
+        answered = 0
+        for number in range(500):
+            with anyio.move_on_after(chance.uniform(0, 0.02)):
+                await control.command("display-message", "-p", "x")
+                answered += 1
+            await control.aclose()
+            assert term.started.tmux.is_alive(), f"dead after {number + 1} clients"
+        assert 0 < answered < 500
+        assert await control.command("display-message", "-p", "#{session_attached}") == ["1"]
+
+
+async def test_a_closed_client_has_left_when_it_is_closed() -> None:
+    """Else the next one is in its attach when the server loses this one, and the server crashes."""
+    async with terminal() as term:
+        control = term.pane.control
+        for _ in range(50):
+            assert await control.command("display-message", "-p", "#{session_attached}") == ["1"]
+            await control.aclose()
+            assert term.tmux("list-clients") == ""
