@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.live import warm
 from transport.paths import Root
+
+warm.enable()
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class Machine:
         self.root.prepare()
         self._log = (self.root.home / "faults.log").open("a", buffering=1)
         self._began = time.monotonic()
-        self.world = World(self.root, {"PEERWAKE_TCP": "true", "PEERWAKE_PORT": str(_free_port())})
+        self.world = World(self.root, {"PEERWAKE_TCP": "true", "PEERWAKE_PORT": str(_free_port())}, is_cold=True)
         self._operator = Operator(self.world, order.seed)
         self._heals: list[tuple[float, str, Heal]] = []
         self._scores = Scores()

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.main import run
+from tests.live.warm import TOP, Server, origin
 from transport.paths import Root
 from transport.process import ProcessId, identify, terminate
 
-TOP = Path(__file__).resolve().parent.parent.parent
 T = TypeVar("T")
 
 
@@ -37,13 +37,15 @@ def until(question: Callable[[], T | None], seconds: float = 10.0, what: str = "
 class World:
     """One root; `close` stops every server and session it started.
 
-    `prefix` are the words before each command line, of a program that runs the rest in its own place.
+    `prefix` are the words before each command line, of a program that runs the rest in its own place. With `is_cold`
+    each server is a process that imports everything itself, also in a test.
     """
 
     root: Root
     extra: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
-    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+    is_cold: bool = False
 
     @property
     def env(self) -> dict[str, str]:
@@ -57,25 +59,29 @@ class World:
         }
         return kept | ours | self.extra
 
-    def start_server(self, *flags: str) -> subprocess.Popen[bytes]:
+    def start_server(self, *flags: str) -> Server:
         """Start a server (or a standby) and return at once."""
         (self.root.home / "home").mkdir(exist_ok=True)
         if not self.root.config.exists():
             # For the servers that the bridges of sessions start: they do not get our environment.
             self.root.config.write_text("tcp = false\nsystemd_scope = false\n")
         with (self.root.logs / "server.log").open("ab") as log:
-            argv = [*self.prefix, sys.executable, "-m", "mcp_server", "serve", *flags]
-            server = subprocess.Popen(argv, env=self.env, cwd=TOP, stdout=log, stderr=log)
+            source = None if self.is_cold or self.prefix else origin(self.env)
+            if source is not None:
+                server: Server = source.start(("serve", *flags), self.env, TOP, log.fileno())
+            else:
+                argv = [*self.prefix, sys.executable, "-m", "mcp_server", "serve", *flags]
+                server = subprocess.Popen(argv, env=self.env, cwd=TOP, stdout=log, stderr=log)
         self.servers.append(server)
         return server
 
-    def serve(self, *flags: str) -> subprocess.Popen[bytes]:
+    def serve(self, *flags: str) -> Server:
         """Start a server and return when it answers; one that a bridge was quicker to start is ended."""
         server = self.start_server(*flags)
         until(lambda: self._leads(server), 60, f"the start of a server ({self.log('server')})")
         return server
 
-    def _leads(self, server: subprocess.Popen[bytes]) -> bool:
+    def _leads(self, server: Server) -> bool:
         pid = self.server_pid()
         if pid is not None and pid not in {each.pid for each in self.servers} and self._is_of_this_root(pid):
             os.kill(pid, signal.SIGTERM)
