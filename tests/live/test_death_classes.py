@@ -70,7 +70,7 @@ def test_the_end_of_a_client_and_of_its_tmux_server_are_told_apart(lasting: Worl
 def test_idle_reap_and_new_are_silent(world: World) -> None:
     world.extra |= {"PEERWAKE_IDLE_SECONDS": "1", "PEERWAKE_TICK_SECONDS": "0.3"}
     world.create("alice")
-    world.create("bob", rules=[{"match": "work", "seconds": 30}])
+    world.create("bob", rules=[{"match": "work", "busy_seconds": 30}])
     world.serve()
     world.send("alice", "hello")
     first = world.tmux(ALICE)

@@ -4,7 +4,8 @@ Importing libraries is four fifths of what the start of a server costs, and the 
 `python -m tests.live.warm FD` imports once for each process of pytest. A request forks a child that takes over the
 arguments, environment, directory, umask and descriptors it is given, writes both texts where /proc shows them, and
 runs the command line from its first line on. Outside of pytest (bench, the fault machine) servers start cold, and so
-does one whose start is not just ours: words before the command line, variables for the interpreter or the linker.
+does one whose start is not just ours: words before the command line, variables for the interpreter or the linker,
+file systems of its own.
 """
 
 import ctypes
@@ -139,11 +140,16 @@ def enable() -> None:
 
 def origin(environment: Mapping[str, str]) -> Origin | None:
     """Return the process to fork from, None when a server with this environment has to start cold."""
-    if not _is_wanted:
+    if not _is_wanted or _is_elsewhere():
         return None
     if not _origin:
         _origin.append(Origin(environment))
     return _origin[0] if _origin[0].fits(environment) else None
+
+
+def _is_elsewhere() -> bool:
+    """Tell whether this thread sees other file systems than its process, and what is forked from that."""
+    return Path("/proc/thread-self/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink()
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
