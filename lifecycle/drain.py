@@ -335,7 +335,8 @@ class Drain:
             await self._pause_for(Hold.UNKNOWN, str(error))
             return
         if session is None:
-            await deck.settler.failed(lease, "the session died before the message was taken")
+            # Nothing tells where its transcript is: to type it again might do it twice.
+            await deck.settler.bury(lease, "it may have been taken: the record of the session it was typed into is lost")
         elif not session.is_alive():
             await self.after_death(session, lease)
         else:

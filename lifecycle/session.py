@@ -221,6 +221,11 @@ class Sessions:
             self._unlink(session.identity)
             return True
 
+    def remember(self, session: Session) -> None:
+        """Keep what is known of a session that is over and whose record is lost as the last one."""
+        with self._mutex:
+            write_atomic(self._root.flag(session.identity, "last"), dump(session))
+
     def discard(self, session: Session) -> None:
         """Remove the record of a session that never was."""
         with self._mutex:

@@ -202,7 +202,10 @@ class Terminals:
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def end_unrecorded(self, identity: Identity) -> None:
-        """End whatever tmux server there is in the place of an identity; raises TmuxUnknown."""
+        """End whatever tmux server there is in the place of an identity; raises TmuxUnknown.
+
+        What this process knows of its session is kept: its transcript says what was taken.
+        """
         socket = self.root.tmux_socket(identity)
         server = listener(socket)
         if server is not None:
@@ -211,7 +214,16 @@ class Terminals:
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
         for terminal in tuple(self._open.values()):
             if terminal.session.identity == identity:
+                if server is not None and terminal.session.tmux == server:
+                    await self._remember(terminal.session)
                 await self.forget(terminal.session)
+
+    async def _remember(self, session: Session) -> None:
+        last = replace(session, is_closing=True, end=End.STOPPED, session_ref=await self._reference(session))
+        try:
+            await anyio.to_thread.run_sync(self.sessions.remember, last)
+        except OSError as error:
+            self.logs.lifecycle.write("record-lost", identity=session.identity, reason=error)
 
     async def has_unrecorded(self, identity: Identity) -> bool:
         """Tell whether a tmux server that nobody has a record of is in the place of an identity.

@@ -432,6 +432,15 @@ async def test_a_record_that_stays_unreadable_keeps_a_lease_no_longer_than_its_t
     assert await stage.spool.depth(BOB) == 1
 
 
+async def test_what_may_have_been_taken_by_a_session_nobody_knows_any_more_is_not_typed_again(stage: Scene) -> None:
+    message = await stage.send()
+    await leased(stage, message, "lost", Stage.PASTING)
+    await drained(stage, message, state=MessageState.DEAD)
+    assert stage.actor.typed == []
+    assert "may have been taken" in str((await stage.record(message)).reason)
+    assert await stage.spool.depth(BOB) == 1
+
+
 @pytest.mark.parametrize("hold", [Hold.ASKS, Hold.UNKNOWN])
 async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene, hold: Hold) -> None:
     held = HandOver(None, hold, True, "something else came up", "Proceed?")

@@ -78,6 +78,20 @@ async def test_stop_ends_what_runs_behind_an_unreadable_record(shop: Workshop) -
 
 
 @pytest.mark.live
+async def test_what_is_known_of_a_session_outlives_its_unreadable_record(shop: Workshop) -> None:
+    """Else nothing tells whether it took the message that it had in hand."""
+    async with shop.supervised():
+        assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
+        session = shop.deck.sessions.load(ALICE)
+        assert session is not None
+        shop.deck.sessions.path(ALICE).write_text("{")
+        await verbs(shop).stop("alice")
+        found = shop.deck.sessions.find(ALICE, session.fence)
+        assert found is not None
+        assert (found.session_id, found.is_closing, found.end) == (session.session_id, True, End.STOPPED)
+
+
+@pytest.mark.live
 @pytest.mark.parametrize("method", ["update", "retire"])
 async def test_stop_needs_no_room_on_the_disk(shop: Workshop, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     def full(*args: object, **changes: object) -> None:
