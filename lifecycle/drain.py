@@ -336,7 +336,9 @@ class Drain:
             return
         if session is None:
             # Nothing tells where its transcript is: to type it again might do it twice.
-            await deck.settler.bury(lease, "it may have been taken: the record of the session it was typed into is lost")
+            await deck.settler.bury(
+                lease, "it may have been taken: the record of the session it was typed into is lost"
+            )
         elif not session.is_alive():
             await self.after_death(session, lease)
         else:

@@ -20,6 +20,7 @@ OPENING: Final = re.compile(r'<peer-message-([0-9a-z]{6,32}) id="(m_[0-9a-z]{20}
 ATTRIBUTE: Final = re.compile(r' ([a-z-]+)="([^"]*)"')
 MESSAGE_ID: Final = re.compile(r"m_[0-9a-z]{20}")
 UNCERTAIN: Final = re.compile(r"may have been|may or may not|has gone|no peerwake server answers")
+ORDER: Final = re.compile(r"^relay to (\S+) (\S+)$", re.MULTILINE)
 SHOWN: Final = 4000
 SYSTEM: Final = "peerwake"
 
@@ -35,6 +36,7 @@ class _File:
     began: float = 0.0
     rest: bytes = b""
     calls: list[dict[str, Any]] = field(default_factory=list)
+    order: dict[str, Any] | None = None
 
 
 class Transcripts:
@@ -70,9 +72,16 @@ class Transcripts:
         """Take the end of every file; a call without its result may or may not have been accepted."""
         self.read()
         for path, file in self._files.items():
-            peer = next(peer for peer in self._peers if path.is_relative_to(peer.cwd))
-            for call in file.calls:
-                self.sent.append(self._sent(peer, call, float("inf"), Told.UNKNOWN, None, "no result"))
+            self._unanswered(next(peer for peer in self._peers if path.is_relative_to(peer.cwd)), file)
+
+    def _unanswered(self, peer: Peer, file: _File) -> None:
+        """Enter calls without a result, and one that was ordered and not written down: a full disk takes no record."""
+        for call in [*file.calls, *([] if file.order is None else [file.order])]:
+            self.sent.append(self._sent(peer, call, float("inf"), Told.UNKNOWN, None, "no result"))
+            if file.is_worker:
+                self._replies.append(_reply(file.session, call, Told.UNKNOWN, float("inf")))
+        file.calls.clear()
+        file.order = None
 
     def _read_file(self, peer: Peer, path: Path) -> None:
         file = self._files.setdefault(path, _File(path.stem, peer.policy == "ephemeral"))
@@ -95,7 +104,11 @@ class Transcripts:
                 self.taken.append(taken)
                 self._count(peer.identity)
                 self._given_up(taken)
+                self._unanswered(peer, file)
+                file.order = _order(taken, record)
             case "tool_use":
+                self._unanswered(peer, file)
+                file.order = None
                 file.calls.append(record)
             case "tool_result" if record.get("tool") == "send_to_peer":
                 self._answered(peer, file, record)
@@ -150,6 +163,15 @@ class Transcripts:
         return Sent(
             mark, peer.identity, recipient, digest(body), call["at"], ended, told, message_id, delivered, note[:300]
         )
+
+
+def _order(taken: Taken, record: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the call that a prompt asks for: it is made also where there is no room to write it down."""
+    found = ORDER.search(taken.text)
+    if found is None or taken.message_id is None:
+        return None
+    arguments = {"personality": found[1], "message": f"relayed {found[2]} by {taken.message_id}"}
+    return {"at": record["at"], "arguments": arguments}
 
 
 def _reply(session: str, call: dict[str, Any], told: Told, at: float) -> Reply:
