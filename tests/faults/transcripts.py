@@ -107,8 +107,8 @@ class Transcripts:
                 self._unanswered(peer, file)
                 file.order = _order(taken, record)
             case "tool_use":
-                self._unanswered(peer, file)
                 file.order = None
+                self._unanswered(peer, file)
                 file.calls.append(record)
             case "tool_result" if record.get("tool") == "send_to_peer":
                 self._answered(peer, file, record)
