@@ -101,18 +101,3 @@ def test_a_result_that_had_no_room_on_the_disk_is_not_that_of_a_later_call(tmp_p
         ("scripted-via", Told.UNKNOWN, None),
         ("scripted-bob", Told.ACCEPTED, ANSWER),
     ]
-
-
-def test_a_call_that_had_no_room_on_the_disk_may_have_been_made_all_the_same(tmp_path: Path) -> None:
-    read = Written(tmp_path, "warm").write(prompt(4, "relay to bob x-1"), prompt(5, "hello"))
-    read.finish()
-    (sent,) = read.sent
-    assert (sent.recipient, sent.told, sent.message_id) == ("scripted-bob", Told.UNKNOWN, None)
-    assert sent.digest == digest(f"relayed x-1 by m_{4:020d}")
-
-
-def test_a_call_that_was_written_down_is_entered_once(tmp_path: Path) -> None:
-    call = CALL | {"arguments": {"personality": "bob", "message": f"relayed x-1 by m_{4:020d}"}}
-    read = Written(tmp_path, "warm").write(prompt(4, "relay to bob x-1"), call, result(f"Queued {ANSWER}"))
-    read.finish()
-    assert [(each.told, each.message_id) for each in read.sent] == [(Told.ACCEPTED, ANSWER)]

@@ -20,7 +20,6 @@ OPENING: Final = re.compile(r'<peer-message-([0-9a-z]{6,32}) id="(m_[0-9a-z]{20}
 ATTRIBUTE: Final = re.compile(r' ([a-z-]+)="([^"]*)"')
 MESSAGE_ID: Final = re.compile(r"m_[0-9a-z]{20}")
 UNCERTAIN: Final = re.compile(r"may have been|may or may not|has gone|no peerwake server answers")
-ORDER: Final = re.compile(r"^relay to (\S+) (\S+)$", re.MULTILINE)
 SHOWN: Final = 4000
 SYSTEM: Final = "peerwake"
 
@@ -36,7 +35,6 @@ class _File:
     began: float = 0.0
     rest: bytes = b""
     calls: list[dict[str, Any]] = field(default_factory=list)
-    order: dict[str, Any] | None = None
 
 
 class Transcripts:
@@ -75,13 +73,12 @@ class Transcripts:
             self._unanswered(next(peer for peer in self._peers if path.is_relative_to(peer.cwd)), file)
 
     def _unanswered(self, peer: Peer, file: _File) -> None:
-        """Enter calls without a result, and one that was ordered and not written down: a full disk takes no record."""
-        for call in [*file.calls, *([] if file.order is None else [file.order])]:
+        """Enter the call that has no result: the agent ended before it, or had no room for it on its disk."""
+        for call in file.calls:
             self.sent.append(self._sent(peer, call, float("inf"), Told.UNKNOWN, None, "no result"))
             if file.is_worker:
                 self._replies.append(_reply(file.session, call, Told.UNKNOWN, float("inf")))
         file.calls.clear()
-        file.order = None
 
     def _read_file(self, peer: Peer, path: Path) -> None:
         file = self._files.setdefault(path, _File(path.stem, peer.policy == "ephemeral"))
@@ -105,9 +102,7 @@ class Transcripts:
                 self._count(peer.identity)
                 self._given_up(taken)
                 self._unanswered(peer, file)
-                file.order = _order(taken, record)
             case "tool_use":
-                file.order = None
                 self._unanswered(peer, file)
                 file.calls.append(record)
             case "tool_result" if record.get("tool") == "send_to_peer":
@@ -163,15 +158,6 @@ class Transcripts:
         return Sent(
             mark, peer.identity, recipient, digest(body), call["at"], ended, told, message_id, delivered, note[:300]
         )
-
-
-def _order(taken: Taken, record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the call that a prompt asks for: it is made also where there is no room to write it down."""
-    found = ORDER.search(taken.text)
-    if found is None or taken.message_id is None:
-        return None
-    arguments = {"personality": found[1], "message": f"relayed {found[2]} by {taken.message_id}"}
-    return {"at": record["at"], "arguments": arguments}
 
 
 def _reply(session: str, call: dict[str, Any], told: Told, at: float) -> Reply:

@@ -229,8 +229,11 @@ class Agent:
             self._accept(self._prompts.pop(0))
 
     def _accept(self, text: str) -> None:
-        self.transcript.write("user", text=text)
-        self._job = turn(self, text)
+        # What it cannot write down it does not do: nobody could tell later that it was done.
+        if self.transcript.write("user", text=text):
+            self._job = turn(self, text)
+        else:
+            self.note(self.transcript.problem)
         self._advance(None)
 
     def _interrupt(self) -> None:
@@ -291,9 +294,9 @@ class Agent:
         elif text.startswith("/"):
             self._command(text)
         elif self.is_busy:
-            self.transcript.write("queued", text=text)
-            self._prompts.append(text)
-            self.note("queued")
+            if self.transcript.write("queued", text=text):
+                self._prompts.append(text)
+            self.note(self.transcript.problem or "queued")
         else:
             self._accept(text)
 

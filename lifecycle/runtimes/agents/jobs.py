@@ -123,7 +123,9 @@ def _calls(rule: "dict[str, Any]", letter: "Letter", groups: "Mapping[str, str]"
 
 
 def _send(agent: "Agent", arguments: "dict[str, object]") -> "Job":
-    agent.transcript.write("tool_use", tool="send_to_peer", arguments=arguments)
+    if not agent.transcript.write("tool_use", tool="send_to_peer", arguments=arguments):
+        agent.note(agent.transcript.problem)
+        return
     text, failed = yield Call("send_to_peer", arguments)
     agent.transcript.write("tool_result", tool="send_to_peer", text=text, is_error=failed)
     agent.note(f"send_to_peer {arguments['personality']}: {text}")

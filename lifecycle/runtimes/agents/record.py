@@ -25,16 +25,18 @@ class Transcript:
     def exists(self) -> bool:
         return os.path.isfile(self.path)
 
-    def write(self, kind: str, **fields: object) -> None:
-        """Append one record of this type; a failing disk is told in `problem`."""
+    def write(self, kind: str, **fields: object) -> bool:
+        """Append one record of this type; False when it was not written, and `problem` says why."""
         try:
             if self._descriptor is None:
                 os.makedirs(self.directory, mode=0o700, exist_ok=True)
                 self._descriptor = os.open(self.path, FLAGS, 0o600)
                 self._line("session", {"session_id": self.session_id, "pid": os.getpid()} | self._about)
             self._line(kind, fields)
+            self.problem = ""
         except OSError as error:
             self.problem = f"the transcript cannot be written: {error.strerror}"
+        return not self.problem
 
     def successor(self, session_id: str) -> "Transcript":
         """End this conversation by naming the next one, and return that one's transcript."""

@@ -84,6 +84,25 @@ def test_a_message_is_pasted_submitted_recorded_and_answered(terminal: Terminal)
     assert proofs(terminal) == [(message_id(), Receipt.CONSUMED)]
 
 
+def test_a_prompt_that_cannot_be_written_down_is_not_done(terminal: Terminal) -> None:
+    """Else it would be done twice: nobody could tell that it was taken."""
+    ready(terminal, [{"match": "hello", "say": "hi"}])
+    path = terminal.home / DIRECTORY / "s1.jsonl"
+    path.mkdir(parents=True)
+    terminal.paste(envelope("hello"))
+    terminal.sees("</peer-message-abc123>")
+    terminal.press("Enter")
+    terminal.sees("the transcript cannot be written: Is a directory")
+    shows(terminal, ScreenState.READY)
+    assert not any("hi" in line for line in terminal.screen().lines if line.startswith("●"))
+    path.rmdir()
+    terminal.paste(envelope("hello again", 2))
+    terminal.sees("hello again")
+    terminal.press("Enter")
+    terminal.sees("● hi")
+    assert proofs(terminal) == [(message_id(2), Receipt.CONSUMED)]
+
+
 @pytest.mark.parametrize("columns", [40, 100, 203])
 def test_a_draft_is_read_as_ours_at_any_width(terminal: Terminal, columns: int) -> None:
     ready(terminal, columns=columns)

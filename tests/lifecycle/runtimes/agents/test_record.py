@@ -25,10 +25,11 @@ def limit() -> Iterator[None]:
 
 def test_half_a_record_is_taken_back(tmp_path: Path, limit: None) -> None:
     transcript = Transcript(str(tmp_path), "s", {})
-    transcript.write("user", text="one")
-    transcript.write("user", text="x" * 400)
+    assert transcript.write("user", text="one")
+    assert not transcript.write("user", text="x" * 400)
     assert "cannot be written" in transcript.problem
-    transcript.write("user", text="two")
+    assert transcript.write("user", text="two")
+    assert transcript.problem == ""
     transcript.close()
     records = [json.loads(line) for line in Path(transcript.path).read_text().splitlines()]
     assert [record.get("text") for record in records] == [None, "one", "two"]
