@@ -30,10 +30,13 @@ def directory(path: Path, random: Random) -> None:
 
 
 def link(path: Path, random: Random) -> None:
-    """Link to a file that is not to be touched, or to nothing."""
+    """Link to a file that is not to be touched, or to nothing; on a full disk to nothing."""
     target = path.parent / f"{path.name}.target"
     if random.random() < 0.5:
-        target.write_text(HELD)
+        try:
+            target.write_text(HELD)
+        except OSError:
+            target.unlink(missing_ok=True)
     path.symlink_to(target)
 
 
