@@ -9,11 +9,12 @@ from typing import Final
 
 from transport.identity import Identity
 from transport.logline import fields_of
+from transport.process import ProcessId
 
 TAIL_BYTES: Final = 1 << 18
 
-Body = tuple[Identity, int]
-"""Who died: the identity, and the pid of its tmux server."""
+Body = tuple[Identity, ProcessId]
+"""Who died: the identity, and its tmux server."""
 
 
 class DeathClass(StrEnum):
@@ -54,16 +55,22 @@ def cause_in_words(fields: Mapping[str, str]) -> str:
 
 
 def verdicts(log: Path, dead: Collection[Body]) -> dict[Body, Verdict]:
-    """Return what the end of a log says of these deaths; blocking."""
+    """Return what the end of a log says of these deaths; blocking.
+
+    A pid comes again. Where a line does not tell when its server was started, as what an older version set up
+    writes it, the pid has to do.
+    """
     found: dict[Body, Verdict] = {}
-    wanted = {(str(identity), str(pid)): (identity, pid) for identity, pid in dead}
+    wanted: dict[tuple[str, str], list[Body]] = {}
+    for identity, tmux in dead:
+        wanted.setdefault((str(identity), str(tmux.pid)), []).append((identity, tmux))
     for line in _tail(log):
         fields = fields_of(line)
-        body = wanted.get((fields.get("identity", ""), fields.get("server_pid", "")))
-        kind = class_of(fields)
-        if body is not None and kind is not None:
-            is_clean = kind is DeathClass.SESSION_GONE and fields.get("dead_status") == "0"
-            found[body] = Verdict(kind, cause_in_words(fields), is_clean)
+        kind, started = class_of(fields), fields.get("server_started")
+        for body in wanted.get((fields.get("identity", ""), fields.get("server_pid", "")), ()):
+            if kind is not None and started in (None, "", body[1].started):
+                is_clean = kind is DeathClass.SESSION_GONE and fields.get("dead_status") == "0"
+                found[body] = Verdict(kind, cause_in_words(fields), is_clean)
     return found
 
 

@@ -41,7 +41,7 @@ class Deaths:
         """Retire a session that is over; one that nobody was ending is a death, and counts unless it was left."""
         if not await self.terminals.ended(session) or session.is_closing:
             return
-        self.obituaries.add(event, session.identity, None if session.tmux is None else session.tmux.pid)
+        self.obituaries.add(event, session.identity, session.tmux)
         if session.mode is Mode.RESUME and not session.is_ready:
             return  # what could not be resumed is started fresh, and that start counts
         if await self._was_left(session):
@@ -54,7 +54,7 @@ class Deaths:
         """Tell whether a client that was up exited with status 0 and nothing in its hands: no crash, and no loop."""
         if not session.is_ready or session.tmux is None:
             return False
-        body = (session.identity, session.tmux.pid)
+        body = (session.identity, session.tmux)
         try:
             verdict = (await anyio.to_thread.run_sync(verdicts, self.logs.exits.path, {body})).get(body)
             if verdict is None or not verdict.is_clean:

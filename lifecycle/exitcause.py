@@ -31,6 +31,7 @@ def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
         cause=cause_of(status),
         by="supervisor",
         server_pid=tmux.pid,
+        server_started=tmux.started,
     )
     if is_written:
         canary.dismiss(root, session.identity)

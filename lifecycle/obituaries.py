@@ -13,6 +13,7 @@ from lifecycle.limits import Limits
 from transport.clock import Clock
 from transport.identity import Identity
 from transport.logs import Logs
+from transport.process import ProcessId
 
 PAUSE_SECONDS: Final = 0.25
 NAMED: Final = 20
@@ -23,12 +24,12 @@ UNEXPLAINED: Final = "nothing in exits.log says why"
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """`at` is monotonic seconds, `tmux` the pid of its server."""
+    """`at` is monotonic seconds, `tmux` its server."""
 
     at: float
     event: str
     identity: Identity
-    tmux: int | None
+    tmux: ProcessId | None
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Obituaries:
     _recent: deque[Death] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _pause: float = PAUSE_SECONDS
 
-    def add(self, event: str, identity: Identity, tmux: int | None) -> None:
+    def add(self, event: str, identity: Identity, tmux: ProcessId | None) -> None:
         """Have a death written, alone or with others."""
         death = Death(self.clock.monotonic(), event, identity, tmux)
         self._recent.append(death)
@@ -89,8 +90,10 @@ class Obituaries:
         if len(self._recent) < self.limits.mass_death_count:
             self._pause = PAUSE_SECONDS
             for death in unwritten:
-                verdict = known.get((death.identity, death.tmux or 0), Verdict(DeathClass(death.event), UNEXPLAINED))
-                self.logs.lifecycle.write(verdict.kind, identity=death.identity, tmux=death.tmux, reason=verdict.reason)
+                verdict = death.tmux and known.get((death.identity, death.tmux))
+                verdict = verdict or Verdict(DeathClass(death.event), UNEXPLAINED)
+                pid = death.tmux and death.tmux.pid
+                self.logs.lifecycle.write(verdict.kind, identity=death.identity, tmux=pid, reason=verdict.reason)
             return
         # While it goes on, the next line waits for the whole time in which deaths belong together.
         self._pause = self.limits.mass_death_seconds

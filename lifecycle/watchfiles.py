@@ -40,7 +40,10 @@ class Death:
     @property
     def mark(self) -> str:
         """What stands in the line of this death and of no other."""
-        return f" ev=server-exit identity={self.watched.identity} server_pid={self.watched.pid} "
+        started = self.watched.started
+        quoted = f'"{started}"' if " " in started else started
+        who = f"identity={self.watched.identity} server_pid={self.watched.pid} server_started={quoted}"
+        return f" ev=server-exit {who} "
 
     @property
     def line(self) -> str:

@@ -10,8 +10,10 @@ from transport.identity import Identity
 from transport.logline import fields_of
 from transport.logs import logfmt
 from transport.paths import Root
+from transport.process import ProcessId
 
 ALICE, BOB = Identity("claude", "alice"), Identity("codex", "bob")
+SEVEN, EIGHT, NINE = (ProcessId(pid, "1") for pid in (7, 8, 9))
 
 
 def line(event: str, identity: Identity = ALICE, **fields: object) -> str:
@@ -46,14 +48,28 @@ def test_only_the_line_of_this_server_counts_and_the_last_of_it(tmp_path: Path) 
         + line("server-exit", server_pid=7, cause="SIGKILL")
         + "damaged identity=claude-alice server_pid=7"
     )
-    assert verdicts(log, {(ALICE, 7)}) == {
-        (ALICE, 7): Verdict(DeathClass.SERVER_DEAD, "its tmux server ended by SIGKILL")
+    assert verdicts(log, {(ALICE, SEVEN)}) == {
+        (ALICE, SEVEN): Verdict(DeathClass.SERVER_DEAD, "its tmux server ended by SIGKILL")
     }
-    assert verdicts(log, {(ALICE, 8), (BOB, 9)}) == {
-        (ALICE, 8): Verdict(DeathClass.SESSION_GONE, "the client exited with status 2")
+    assert verdicts(log, {(ALICE, EIGHT), (BOB, NINE)}) == {
+        (ALICE, EIGHT): Verdict(DeathClass.SESSION_GONE, "the client exited with status 2")
     }
-    assert verdicts(tmp_path / "none.log", {(ALICE, 7)}) == {}
-    assert verdicts(tmp_path, {(ALICE, 7)}) == {}
+    assert verdicts(tmp_path / "none.log", {(ALICE, SEVEN)}) == {}
+    assert verdicts(tmp_path, {(ALICE, SEVEN)}) == {}
+
+
+def test_a_pid_that_comes_again_is_another_server(tmp_path: Path) -> None:
+    log = tmp_path / "exits.log"
+    times = ["300", "Sun Nov 29 18:34:40 2026"]
+    former, latter, next_one = (ProcessId(7, started) for started in (*times, "400"))
+    lines = [
+        line("session-exit", server_pid=7, dead_status=n, server_started=started) for n, started in enumerate(times)
+    ]
+    log.write_text("".join(lines))
+    assert verdicts(log, {(ALICE, former), (ALICE, latter), (ALICE, next_one)}) == {
+        (ALICE, former): Verdict(DeathClass.SESSION_GONE, "the client exited with status 0", is_clean=True),
+        (ALICE, latter): Verdict(DeathClass.SESSION_GONE, "the client exited with status 1"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,5 +90,5 @@ async def test_lifecycle_log_says_what_exits_log_says(root: Root, written: str |
     async with scene(root) as stage:
         if written is not None:
             (root.logs / "exits.log").write_text(written)
-        stage.deck.deaths.obituaries.add("server-dead", Identity("scripted", "alice"), 77)
+        stage.deck.deaths.obituaries.add("server-dead", Identity("scripted", "alice"), ProcessId(77, "1"))
         assert stage.log("lifecycle").rstrip().endswith(said)

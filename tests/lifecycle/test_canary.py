@@ -49,6 +49,7 @@ def test_a_killed_server_leaves_one_line_and_one_snapshot(caged: Cages, root: Ro
         "ev": "server-exit",
         "identity": "scripted-alice",
         "server_pid": str(server.pid),
+        "server_started": server.started,
         "cause": "SIGKILL",
         "forensics": forensics,
     }
@@ -220,11 +221,13 @@ def test_a_claim_that_was_cut_off_is_settled_once(caged: Cages, root: Root) -> N
     (canary.directory(root) / ".claimed-scripted-alice.7").write_text("7\n1\nx\n")
     (canary.directory(root) / ".claimed-scripted-bob.8").write_text("8\n1\nx\n")
     (root.logs / "exits.log").write_text(
+        "ts=2026-11-20T10:00:00.000+00:00 ev=server-exit identity=scripted-alice"
+        " server_pid=7 server_started=0 cause=SIGKILL forensics=none\n"
         "ts=2026-11-20T10:00:00.000+00:00 ev=server-exit identity=scripted-bob"
-        " server_pid=8 cause=SIGKILL forensics=none\n"
+        " server_pid=8 server_started=1 cause=SIGKILL forensics=none\n"
     )
     assert canary.ensure_all(root, {}) is Ensured.SPAWNED
-    assert [line["identity"] for line in caged.deaths(2)] == ["scripted-bob", "scripted-alice"]
+    assert [line["server_started"] for line in caged.deaths(3)] == ["0", "1", "1"]
 
 
 def test_a_log_that_cannot_be_written_loses_no_death(caged: Cages, root: Root) -> None:

@@ -52,9 +52,10 @@ def test_a_dead_client_leaves_its_cause_once(root: Root, child: "subprocess.Pope
     assert watch.read_text() == ""
     assert not write_for_hook(root, logs, session)
     (line,) = (root.logs / "exits.log").read_text().splitlines()
+    assert session.tmux is not None
     assert line.endswith(
         'ev=session-exit identity=claude-alice dead_status="" dead_signal=9'
-        f" cause=SIGKILL by=supervisor server_pid={os.getpid()}"
+        f" cause=SIGKILL by=supervisor server_pid={os.getpid()} server_started={session.tmux.started}"
     )
 
 

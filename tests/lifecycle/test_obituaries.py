@@ -13,6 +13,7 @@ from tests.lifecycle.workshop import until
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.process import ProcessId
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Desk:
         for number in numbers:
             identity = Identity("scripted", f"p{number}")
             self.obituaries.logs.exits.write("session-exit", identity=identity, dead_status=1, server_pid=number)
-            self.obituaries.add("session-gone", identity, number)
+            self.obituaries.add("session-gone", identity, ProcessId(number, "1"))
 
     def lines(self, event: str) -> list[str]:
         path = self.root.logs / "lifecycle.log"

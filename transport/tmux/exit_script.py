@@ -5,8 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from transport.logs import quote
+
 STAMP: Final = "+%Y-%m-%dT%H:%M:%S.%3N%:z"
-LAYOUT: Final = "ts=%s ev=session-exit identity=%s dead_status=%s dead_signal=%s cause=%s by=%s server_pid=%s%s\\n"
+LAYOUT: Final = (
+    "ts=%s ev=session-exit identity=%s dead_status=%s dead_signal=%s cause=%s by=%s"
+    " server_pid=%s server_started=%s%s\\n"
+)
 
 FROM_KERNEL: Final = """by=tmux
 if [ -z "$status$signal" ]; then by=nobody
@@ -34,11 +39,11 @@ done <"$file"; done; done </proc/self/cgroup; fi 2>/dev/null
 def exit_script(log: Path, identity: str, watches: Path | None = None, date: str | None = None) -> str:
     """Return a script that appends one line about the dead pane to `log`.
 
-    It runs with `ts`, `status`, `signal`, `server` and `pane` set. `date` is the absolute path of a
+    It runs with `ts`, `status`, `signal`, `server`, `started` and `pane` set. `date` is the absolute path of a
     `date` that may know milliseconds. Once the line is written, the watch file of this server in
     `watches` is emptied: its end is accounted for.
     """
-    values = f'"$ts" {shlex.quote(identity)} "$status" "$signal" "$cause" "$by" "$server" "$more"'
+    values = f'"$ts" {shlex.quote(identity)} "$status" "$signal" "$cause" "$by" "$server" "$started" "$more"'
     parts = ["umask 077\n"]
     if date is not None:
         now = f"now=$({shlex.quote(date)} -u {shlex.quote(STAMP)} 2>/dev/null)"
@@ -48,6 +53,11 @@ def exit_script(log: Path, identity: str, watches: Path | None = None, date: str
         place = shlex.quote(str(watches))
         parts.append(f" && [ -d {place} ] && : >{place}/{shlex.quote(identity)}.$server")
     return "".join(parts)
+
+
+def of_server(script: str, started: str) -> str:
+    """Return the script with `started` set: when its tmux server was started, as a value of a log line."""
+    return f"started={shlex.quote(quote(started))}; {script}"
 
 
 def date_program() -> str | None:

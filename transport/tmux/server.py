@@ -19,6 +19,7 @@ from transport.process import DeadlinePassed, ProcessId, group, identify, run, t
 from transport.scope import scope_command
 from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV, TmuxUnknown
+from transport.tmux.exit_script import of_server
 from transport.tmux.listener import listener
 from transport.tmux.program import find_tmux, terminal_name, version
 
@@ -100,7 +101,7 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
                 if not server.is_alive():
                     raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
                 await clock.sleep(0.001)
-            return await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, deadline))
+            return await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, server, deadline))
     except BaseException as error:
         if server is not None:
             if isinstance(error, AgentExited) and spec.exit_hook is not None:
@@ -184,7 +185,7 @@ def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
     return server
 
 
-def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
+def _set_up(tmux: str, spec: ServerSpec, server: ProcessId, deadline: float) -> Started:
     """Configure the server and create its session; blocking."""
     steps = commands.set_up(
         session=spec.session,
@@ -195,7 +196,7 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
         shell=_shell(spec.env),
         history=HISTORY_LINES,
         passthrough=version(tmux) >= (3, 3),
-        exit_hook=spec.exit_hook,
+        exit_hook=None if spec.exit_hook is None else of_server(spec.exit_hook, server.started),
         pane_log=spec.pane_log,
         pane_log_bytes=PANE_LOG_BYTES,
     )
@@ -207,10 +208,10 @@ def _set_up(tmux: str, spec: ServerSpec, deadline: float) -> Started:
     found = done.stdout.split()
     if len(found) < 3:
         raise StartFailed(f"tmux refused to create {spec.session}: {done.stderr.strip()[-300:] or 'no reason given'}")
-    server, pane = identify(int(found[0])), identify(int(found[2]))
-    if server is None or pane is None:
+    running, pane = identify(int(found[0])), identify(int(found[2]))
+    if running is None or pane is None:
         raise AgentExited(f"{spec.argv[0]} ended at once; try it in {spec.cwd} by hand")
-    return Started(server, found[1], pane)
+    return Started(running, found[1], pane)
 
 
 def is_loaders(name: str) -> bool:

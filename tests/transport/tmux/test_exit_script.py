@@ -14,14 +14,16 @@ import pytest
 
 from tests.live.world import until
 from tests.terminal import directory
-from transport.tmux.exit_script import date_program, exit_script
+from transport.logline import fields_of
+from transport.tmux.exit_script import date_program, exit_script, of_server
 
 NAMES = ["plain", "a b", "it's", '"x"', "$(touch pwned)", "`x`", "100% #{pid} ##[x", "grüße", "\\n"]
+SERVER = " server_pid=77 server_started=5"
 
 
 def lived(script: str, cwd: Path, **facts: object) -> "subprocess.CompletedProcess[bytes]":
     """Run a script as tmux does, with nothing on PATH."""
-    given = {"ts": "now", "status": "", "signal": "", "server": "77", "pane": "1"} | facts
+    given = {"ts": "now", "status": "", "signal": "", "server": "77", "started": "5", "pane": "1"} | facts
     head = " ".join(f"{name}={value}" for name, value in given.items())
     argv = ["/bin/sh", "-c", f"{head}; {script}"]
     return subprocess.run(argv, env={"PATH": "/nonexistent"}, cwd=cwd, capture_output=True, timeout=20, check=False)
@@ -32,8 +34,8 @@ def cause(**facts: object) -> str:
     with directory() as path:
         assert lived(exit_script(path / "log", "claude-alice"), path, **facts).stderr == b""
         (line,) = (path / "log").read_text().splitlines()
-        assert line.endswith(" server_pid=77")
-        return line.removeprefix("ts=now ev=session-exit identity=claude-alice ").removesuffix(" server_pid=77")
+        assert line.endswith(SERVER)
+        return line.removeprefix("ts=now ev=session-exit identity=claude-alice ").removesuffix(SERVER)
 
 
 @pytest.fixture
@@ -58,9 +60,18 @@ def test_one_line_without_any_program_at_any_path(name: str) -> None:
         log = path / name
         assert lived(exit_script(log, "claude-alice"), path, status=3).stderr == b""
         line = "ts=now ev=session-exit identity=claude-alice dead_status=3 dead_signal= cause=exit:3 by=tmux"
-        assert log.read_text() == f"{line} server_pid=77\n"
+        assert log.read_text() == f"{line}{SERVER}\n"
         assert log.stat().st_mode & 0o777 == 0o600
         assert sorted(entry.name for entry in path.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("started", ["5817", "Sun Nov 29 18:34:40 2026", "it's \"$(touch pwned)"])
+def test_the_line_tells_when_its_server_was_started(started: str) -> None:
+    with directory() as path:
+        assert lived(of_server(exit_script(path / "log", "claude-alice"), started), path, status=3).stderr == b""
+        found = fields_of((path / "log").read_text())
+        assert (found["server_pid"], found["server_started"]) == ("77", started)
+        assert [entry.name for entry in path.iterdir()] == ["log"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,6 +18,7 @@ import pytest
 
 from tests.terminal import directory, until
 from transport.errors import InvalidInput
+from transport.logs import quote
 from transport.paths import RootUnusable
 from transport.process import DeadlinePassed, Finished, ancestry, group, identify, start_time
 from transport.tmux import server as server_module
@@ -124,7 +125,8 @@ async def test_any_directory(name: str) -> None:
                 assert await wait_noticed(started.tmux, started.pane)
             line = (path / "exits.log").read_text()
             assert line.startswith("ts=20") and line.count("\n") == 1
-            assert " identity=claude-alice dead_status=7 dead_signal= cause=exit:7 by=tmux server_pid=" in line
+            server = f"server_pid={started.tmux.pid} server_started={quote(started.tmux.started)}"
+            assert f" identity=claude-alice dead_status=7 dead_signal= cause=exit:7 by=tmux {server}\n" in line
 
 
 async def test_the_cause_of_a_death_is_written_even_when_tmux_misses_the_signal() -> None:
