@@ -27,11 +27,11 @@ def _stopped(books: Books) -> Iterator[Broken]:
 
 
 def _one_line(books: Books) -> Iterator[Broken]:
-    """A death has one line in exits.log."""
-    times = Counter((each.identity, each.tmux) for each in books.seen.lines if each.kind != CLOSE)
-    for (identity, tmux), count in times.items():
+    """A death has one line in exits.log; in a long run a pid comes again, and its next server is another."""
+    times = Counter((each.identity, each.tmux, each.started) for each in books.seen.lines if each.kind != CLOSE)
+    for (identity, tmux, started), count in times.items():
         if count > 1:
-            yield Broken("two lines", f"{identity}, tmux server {tmux}: {count} lines in exits.log")
+            yield Broken("two lines", f"{identity}, tmux server {tmux} ({started}): {count} lines in exits.log")
 
 
 def _silent(books: Books) -> Iterator[Broken]:
@@ -50,16 +50,19 @@ def _silent(books: Books) -> Iterator[Broken]:
 
 def _causes(books: Books) -> Iterator[Broken]:
     """A session ends by a blow at itself, by its own exit, for idleness, or because of a flag; by nothing else."""
-    lives = {(each.identity, each.tmux): each for each in books.seen.lives}
+    lives: dict[tuple[str, int], list[Life]] = {}
+    for each in books.seen.lives:
+        if each.gone_at is not None:
+            lives.setdefault((each.identity, each.tmux), []).append(each)
     for line in books.seen.lines:
-        life = lives.get((line.identity, line.tmux))
-        if life is None or life.gone_at is None or line.identity in books.ephemeral or line.identity in books.unready:
+        gone = lives.get((line.identity, line.tmux))
+        if not gone or line.identity in books.ephemeral or line.identity in books.unready:
             continue
         if line.kind == CLOSE:
             if not _is_asked_for(books, line):
-                yield Broken("closed for no reason", f"{_named(life)}: {line.why}")
-        elif line.why != OWN_EXIT and not _blow(books, life):
-            yield Broken("died of nothing", f"{_named(life)}: {line.kind} by {line.why}")
+                yield Broken("closed for no reason", f"{_named(gone[-1])}: {line.why}")
+        elif line.why != OWN_EXIT and not any(_blow(books, life) for life in gone):
+            yield Broken("died of nothing", f"{_named(gone[-1])}: {line.kind} by {line.why}")
 
 
 def _is_asked_for(books: Books, line: Line) -> bool:

@@ -32,12 +32,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line about an end: `kind` is its event, `tmux` the server's pid, `why` the cause of it or the reason."""
+    """One line about an end: `kind` is its event, `tmux` the server's pid, `why` the cause of it or the reason.
+
+    `started` tells it from a server that had the same pid before; the line of a close does not say.
+    """
 
     kind: str
     identity: str
     tmux: int
     why: str
+    started: str = ""
 
 
 @dataclass(slots=True)

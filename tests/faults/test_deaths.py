@@ -1,5 +1,7 @@
 """The rules of sessions find what is wrong: each book here has one fault, or none."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.faults.audit import audit
@@ -32,6 +34,25 @@ def test_a_session_that_was_killed_has_one_line(line: Line, victim: int) -> None
     assert found(made) == ["no line"]
     made.seen.lines = (line, KILLED)
     assert found(made) == ["two lines"]
+
+
+def test_a_pid_that_comes_again_is_another_server() -> None:
+    first, second = (replace(KILLED, started=started) for started in ("5", "6"))
+    made = books(first, second)
+    made.seen.blows = {101: "agent killed"}
+    assert found(made) == []
+    made.seen.lines = (first, second, second)
+    assert found(made) == ["two lines"]
+
+
+@pytest.mark.parametrize("struck", [101, 102])
+def test_a_blow_at_one_of_the_sessions_that_had_a_pid_explains_its_line(struck: int) -> None:
+    made = books(KILLED)
+    made.seen.lives.append(Life(ALICE, 100, 102, 90.0))
+    made.seen.blows = {struck: "agent killed"}
+    assert found(made) == []
+    made.seen.blows = {}
+    assert found(made) == ["died of nothing"]
 
 
 def test_a_line_of_another_session_is_none() -> None:

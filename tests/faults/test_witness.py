@@ -81,8 +81,8 @@ def test_a_stop_takes_effect_when_no_client_runs_any_more(world: World, client: 
 def test_lines_of_ends_are_read_from_all_logs(world: World) -> None:
     logs = world.root.logs
     (logs / "exits.log").write_text(
-        f"ts=1 ev=session-exit identity={ALICE} dead_status= dead_signal=9 cause=SIGKILL by=tmux server_pid=5\n"
-        f"ts=1 ev=server-exit identity={ALICE} server_pid=6 cause=SIGTERM forensics=none\nhalf a li"
+        f"ts=1 ev=session-exit identity={ALICE} dead_signal=9 cause=SIGKILL server_pid=5 server_started=3\n"
+        f"ts=1 ev=server-exit identity={ALICE} server_pid=6 server_started=4 cause=SIGTERM forensics=none\nhalf a li"
     )
     (logs / "exits.log.1").write_text(f"ts=1 ev=server-exit identity={ALICE} server_pid=7 cause=unknown\n")
     (logs / "lifecycle.log").write_text(
@@ -90,12 +90,12 @@ def test_lines_of_ends_are_read_from_all_logs(world: World) -> None:
     )
     witness = Witness(world)
     witness.read_logs()
-    found = {(line.kind, line.tmux, line.why) for line in witness.seen.lines}
+    found = {(line.kind, line.tmux, line.why, line.started) for line in witness.seen.lines}
     assert found == {
-        ("session-exit", 5, "SIGKILL"),
-        ("server-exit", 6, "SIGTERM"),
-        ("server-exit", 7, "unknown"),
-        ("close", 8, "idle"),
+        ("session-exit", 5, "SIGKILL", "3"),
+        ("server-exit", 6, "SIGTERM", "4"),
+        ("server-exit", 7, "unknown", ""),
+        ("close", 8, "idle", ""),
     }
 
 

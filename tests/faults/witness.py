@@ -119,4 +119,5 @@ def _lines(path: Path) -> Iterator[Line]:
     for text in path.read_text("utf-8", "replace").splitlines():
         fields = fields_of(text)
         if fields.get("ev") in KINDS and fields.get(pid, "").isdecimal():
-            yield Line(fields["ev"], fields.get("identity", ""), int(fields[pid]), fields.get(why, ""))
+            who = fields.get("identity", ""), int(fields[pid])
+            yield Line(fields["ev"], *who, fields.get(why, ""), fields.get("server_started", ""))
