@@ -13,5 +13,6 @@ class Exit(IntEnum):
     REFUSED = 4
     UNVERIFIED = 5
     NO_SERVER = 6
+    GIVEN_UP = 7
     INTERRUPTED = 130
     PIPE_CLOSED = 141

@@ -17,6 +17,9 @@ REFUSALS = frozenset(
 UNCERTAIN = frozenset({"spool-uncertain"})
 """Codes of errors that say: it may or may not have happened."""
 
+DEAD_LETTERS = frozenset({"dead-letter"})
+"""Codes of errors that say: it was accepted, and given up since."""
+
 
 class Failure(PeerwakeError):
     """The command ends here with `exit_code`; the text says what to do."""
@@ -57,10 +60,19 @@ class Unverified(Failure):
     exit_code = Exit.UNVERIFIED
 
 
+class GivenUp(Failure):
+    """The message was accepted and has been given up; it is kept, and repeating the send changes nothing."""
+
+    code = "dead-letter"
+    exit_code = Exit.GIVEN_UP
+
+
 def failure(code: str, message: str) -> Failure:
     """Return the exception for an error with a code, wherever it was raised; an unknown code is a fault."""
     if code in REFUSALS:
         return Refused(message, code)
     if code in UNCERTAIN:
         return Unverified(message, code)
+    if code in DEAD_LETTERS:
+        return GivenUp(message, code)
     return Failure(message, code)

@@ -23,7 +23,7 @@ def parser() -> Parser:
     line = Parser(
         "send",
         "Send a message to a peer; a sleeping peer is woken.",
-        epilog="exit codes: 0 delivered (a receipt was seen), 3 queued, 4 refused, 5 unverified",
+        epilog="exit codes: 0 delivered (a receipt was seen), 3 queued, 4 refused, 5 unverified, 7 given up",
     )
     line.word("name", "the peer to write to")
     line.word("message", "the text; '-' reads standard input", needed=False)

@@ -20,7 +20,9 @@ def test_refusals_end_with_four(kind: type[PeerwakeError]) -> None:
     assert failure(kind.code, "x").exit_code is Exit.REFUSED
 
 
-@pytest.mark.parametrize(("code", "exit_code"), [("spool-full", 1), ("unheard-of", 1), ("spool-uncertain", 5)])
+@pytest.mark.parametrize(
+    ("code", "exit_code"), [("spool-full", 1), ("unheard-of", 1), ("spool-uncertain", 5), ("dead-letter", 7)]
+)
 def test_faults_are_not_refusals(code: str, exit_code: int) -> None:
     assert failure(code, "x").exit_code == exit_code
 

@@ -120,8 +120,9 @@ def test_what_was_accepted_is_not_refused_when_it_is_repeated(peerwake: Run, roo
     with SpoolStore(root.spool) as store:
         assert store.waiting() == {BOB: 1}
         store.bury_all("bob", "bob was removed", SystemClock().wall())
-    given_up = json.loads(peerwake("send", "bob", "hi", "--key", "k", "--json").stdout)
-    assert given_up["error"]["code"] == "dead-letter"
+    given_up = peerwake("send", "bob", "hi", "--key", "k", "--json")
+    assert given_up.returncode == 7
+    assert json.loads(given_up.stdout)["error"]["code"] == "dead-letter"
 
 
 def test_the_operator_may_send_as_anybody(peerwake: Run, root: Root, alice: Profile, bob: Profile) -> None:

@@ -31,6 +31,8 @@ RESULT = {
     "duplicate": False,
 }
 
+GIVEN_UP = f"{RESULT['message_id']} was given up: bob was removed; see: peerwake queue show {RESULT['message_id']}"
+
 
 def answering(**changes: Any) -> Answer:
     return lambda verb, args: RESULT | changes
@@ -74,6 +76,16 @@ def test_a_fault_of_the_server_is_one(server, peerwake: Run) -> None:
 
     with server(broken):
         assert peerwake("send", "bob", "hi").returncode == 1
+
+
+def test_accepted_and_given_up_while_it_waited_is_an_outcome_of_its_own(server, peerwake: Run) -> None:
+    def removed(verb: str, args: dict[str, Any]) -> None:
+        raise Refuse("dead-letter", GIVEN_UP)
+
+    with server(removed):
+        done = peerwake("send", "bob", "hi", "--json")
+    assert (done.returncode, done.stderr) == (7, f"peerwake: {GIVEN_UP}\n")
+    assert json.loads(done.stdout)["error"] == {"code": "dead-letter", "message": GIVEN_UP}
 
 
 def test_everything_given_reaches_the_server(server, peerwake: Run, tmp_path: Path) -> None:
