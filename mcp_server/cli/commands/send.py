@@ -8,7 +8,7 @@ from typing import Any
 from mcp_server.cli.context import Context
 from mcp_server.cli.control import Control, connect
 from mcp_server.cli.exits import Exit
-from mcp_server.cli.failures import BadUsage, NoServer, Unverified
+from mcp_server.cli.failures import DEAD_LETTERS, BadUsage, NoServer, Unverified
 from mcp_server.cli.message_input import message_text
 from mcp_server.cli.parser import Parser
 from transport.errors import PeerwakeError
@@ -106,7 +106,8 @@ def call(control: Control, args: dict[str, Any]) -> dict[str, Any]:
 def settle(context: Context, args: dict[str, Any], broken: Unverified, sender: str | None) -> dict[str, Any]:
     """Find out what became of a send whose answer was lost: the key makes a repetition harmless.
 
-    A refusal of the repetition proves nothing about the first attempt. Raises Unverified.
+    A refusal of the repetition proves nothing about the first attempt, that it was given up since does: it was
+    accepted. Raises Unverified, and DeadLetter or GivenUp.
     """
     deadline = time.monotonic() + AWAY_SECONDS
     try:
@@ -118,6 +119,8 @@ def settle(context: Context, args: dict[str, Any], broken: Unverified, sender: s
                 time.sleep(0.05)
         return spool(context, args, NoServer("the server went away while sending"), sender or OPERATOR)
     except PeerwakeError as problem:
+        if problem.code in DEAD_LETTERS:
+            raise
         key = args["idempotency_key"]
         raise Unverified(f"{broken}; asked again: {problem}; to be sure repeat it with --key {key}") from problem
 

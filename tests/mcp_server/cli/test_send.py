@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from mcp_server.cli.exits import Exit
 from tests.mcp_server.cli.conftest import Run
 from tests.mcp_server.cli.control_server import Answer, ControlServer, Hangup, Refuse
+from transport.clock import SystemClock
 from transport.create import NewPeer, create
 from transport.identity import Identity
 from transport.paths import Root
@@ -147,6 +149,22 @@ def test_a_broken_connection_is_asked_again_with_the_same_key(server, peerwake: 
     assert heard[0] == heard[1]
 
 
+def test_a_broken_connection_does_not_hide_that_the_message_was_given_up(server, peerwake: Run) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def once_deaf(verb: str, args: dict[str, Any]) -> None:
+        heard.append(args)
+        if len(heard) == 1:
+            raise Hangup
+        raise Refuse("dead-letter", GIVEN_UP)
+
+    with server(once_deaf):
+        done = peerwake("send", "bob", "hi", "--json")
+    assert json.loads(done.stdout)["error"] == {"code": "dead-letter", "message": GIVEN_UP}
+    assert done.returncode == Exit.GIVEN_UP
+    assert heard[0] == heard[1]
+
+
 def gone_after_one(root: Root) -> Answer:
     """Take one request, then go away for good without an answer."""
 
@@ -167,6 +185,19 @@ def test_a_server_that_stays_away_leaves_the_message_in_the_spool(server, peerwa
         lease = store.lease(Identity("scripted", "bob"), "test", 0.0)
     assert lease is not None
     assert lease.message.idempotency_key == heard.calls[0][1]["idempotency_key"]
+
+
+def test_a_server_that_stays_away_does_not_hide_that_the_message_was_given_up(
+    server, peerwake: Run, root: Root
+) -> None:
+    create(Registry(root), NewPeer(runtimes=("scripted",), name="bob"))
+    assert peerwake("send", "bob", "hi", "--key", "k").returncode == Exit.QUEUED
+    with SpoolStore(root.spool) as store:
+        store.bury_all("bob", "bob was removed", SystemClock().wall())
+    with server(gone_after_one(root)):
+        done = peerwake("send", "bob", "hi", "--key", "k", "--json")
+    assert json.loads(done.stdout)["error"]["code"] == "dead-letter"
+    assert done.returncode == Exit.GIVEN_UP
 
 
 @pytest.mark.parametrize("peers", [(), ("bob",)], ids=["refused-afterwards", "spool-damaged"])
