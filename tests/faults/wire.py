@@ -17,6 +17,7 @@ KINDS: Final = ("http", "sse", "bridge", "lines", "unix-http")
 CLI: Final = "cli"
 BROKEN: Final = (OSError, ValueError, KeyError, TypeError, AssertionError, StopIteration, http.client.HTTPException)
 UNCERTAIN: Final = frozenset({"spool-uncertain", "unverified", "internal", "bad-credential", "not-allowed"})
+DEAD_LETTER: Final = "dead-letter"
 CLI_SECONDS: Final = 60.0
 
 
@@ -93,6 +94,9 @@ class CommandLine:
         if done.returncode in (0, 3) and "message_id" in structure:
             return Answer(Told.ACCEPTED, structure)
         note = f"exit {done.returncode}: {(done.stderr or done.stdout)[-400:]}"
+        error = structure.get("error") or {}
+        if error.get("code") == DEAD_LETTER:
+            return given_up(error["message"])
         return Answer(Told.REFUSED if done.returncode == 4 else Told.UNKNOWN, note=note)
 
     def cut(self, arguments: dict[str, Any]) -> None:
@@ -124,8 +128,12 @@ def sort(result: dict[str, Any]) -> Answer:
     if not result.get("isError"):
         return Answer(Told.ACCEPTED, structure, note) if "message_id" in structure else Answer(Told.UNKNOWN, note=note)
     code = structure.get("code", "")
-    if code == "dead-letter":
-        # Accepted and given up: its notice comes to the sender like any other.
-        return Answer(Told.ACCEPTED, {"message_id": note.split()[0], "status": "queued"}, note)
+    if code == DEAD_LETTER:
+        return given_up(note)
     told = Told.UNKNOWN if code in UNCERTAIN or not code else Told.REFUSED
     return Answer(told, note=f"{code}: {note}")
+
+
+def given_up(note: str) -> Answer:
+    """Return what is known of a message that was accepted and given up: its notice comes like any other."""
+    return Answer(Told.ACCEPTED, {"message_id": note.split()[0], "status": "queued"}, note)
