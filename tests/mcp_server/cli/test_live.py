@@ -15,6 +15,7 @@ import pytest
 
 from lifecycle.attribution import recorded
 from lifecycle.session import Sessions
+from tests.live.world import World
 from tests.mcp_server.cli.conftest import TOP, Run
 from transport.paths import Root
 from transport.process import identify, terminate
@@ -48,19 +49,15 @@ def end(pid: int, number: int = signal.SIGTERM) -> None:
 @pytest.fixture
 def serve(peerwake: Run, root: Root) -> Iterator[Callable[[], int]]:
     """Start a server in the background and return its pid; afterwards no server and no session is left."""
-    pids: list[int] = []
 
     def start() -> int:
         done = peerwake("serve", "--background", "--no-tcp", PEERWAKE_SYSTEMD_SCOPE="false")
         assert done.returncode == 0, done.stderr
-        pids.append(server_pid(root))
-        return pids[-1]
+        return server_pid(root)
 
     yield start
-    for pid in pids:
-        end(pid)
-    for path in (root.run / "tmux").glob("*.sock"):
-        subprocess.run(["tmux", "-N", "-S", str(path), "kill-server"], capture_output=True, check=False)
+    # Sessions first: their bridges start a server in the place of one that has ended.
+    World(root).close()
 
 
 def send(peerwake: Run, *argv: str) -> dict[str, Any]:
