@@ -123,7 +123,7 @@ def run_once(conditions: Conditions, number: int, seconds: float, output: Path) 
     with tempfile.TemporaryDirectory(prefix="pw-flakes-") as place, loaded(conditions.load, seconds + GRACE_SECONDS):
         results = Path(place) / "results.xml"
         argv = [sys.executable, "-m", "pytest", "-m", LIVE, "-q", "-p", "no:cacheprovider", f"--junitxml={results}"]
-        argv += ["-n", str(conditions.workers), "--dist", "loadfile", *conditions.arguments]
+        argv += ["-n", str(conditions.workers), "--dist", "worksteal", *conditions.arguments]
         with output.open("wb") as file:
             child = subprocess.Popen(argv, cwd=TOP, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
             has_ended = _await(child, seconds)

@@ -94,6 +94,13 @@ def test_a_message_given_up_that_was_taken() -> None:
     assert found(books) == ["consumed and given up"]
 
 
+def test_a_message_of_which_its_notice_says_that_it_may_have_been_taken() -> None:
+    books = balanced()
+    text = notice(1).text.replace("why", "it may have been taken: the record of its session is lost")
+    books.taken.append(notice(1, text=text, digest=digest(text)))
+    assert found(books) == []
+
+
 @pytest.mark.parametrize("session", ["s1", "s2"])
 def test_a_doubled_message(session: str) -> None:
     books = balanced()
