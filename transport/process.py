@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,8 +109,11 @@ def start_detached(
     output: Path | None = None,
     inherit: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with no terminal and nothing inherited but `env` and `inherit`."""
-    sink = os.open(output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    """Start a program in a session of its own, with no terminal and nothing inherited but `env` and `inherit`.
+
+    Where `output` is a link, a pipe or a directory, or cannot be written, it goes nowhere: that holds up no start.
+    """
+    sink = _sink(output)
     try:
         return subprocess.Popen(
             argv,
@@ -125,6 +129,18 @@ def start_detached(
         raise _cannot_run(argv, error) from error
     finally:
         os.close(sink)
+
+
+def _sink(output: Path | None) -> int:
+    if output is not None:
+        with suppress(OSError):
+            # A pipe that nobody reads refuses at once; one that somebody reads is no log either.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(output, flags, 0o600)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def exists(pid: int) -> bool:

@@ -9,6 +9,9 @@ import os
 
 NOT_INHERITED = ("PEER_PERSONALITY", "PEER_RUNTIME", "PEER_IDENTITY", "PEERWAKE_CREDENTIAL", "TMUX", "TMUX_PANE")
 
+# The kind of a file in its mode: `stat` is one more import.
+REGULAR_MASK, REGULAR = 0o170000, 0o100000
+
 # Says that the rest of the environment is an agent's, and not whose.
 FROM_SESSION = "PEERWAKE_FROM_SESSION"
 
@@ -20,7 +23,7 @@ def spawn(command: list[str], home: str, log_path: str) -> None:
     environment.update(PEERWAKE_HOME=home, PEERWAKE_STANDBY="false")
     if "PEER_IDENTITY" in os.environ:
         environment[FROM_SESSION] = "1"
-    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    log = _sink(log_path)
     nothing = os.open(os.devnull, os.O_RDONLY)
     child = os.fork()
     if child:
@@ -42,15 +45,29 @@ def spawn(command: list[str], home: str, log_path: str) -> None:
         os._exit(127)
 
 
+def _sink(path: str) -> int:
+    """Open a log to append to; a link, a pipe or a directory in its place holds up no start."""
+    try:
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        if os.fstat(log).st_mode & REGULAR_MASK == REGULAR:
+            return log
+        os.close(log)
+    except OSError:
+        pass
+    return os.open(os.devnull, os.O_WRONLY)
+
+
 def last_line(path: str) -> str:
     """Return the last line of a log, empty when there is none."""
     try:
-        log = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        log = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return ""
     try:
         size = os.fstat(log).st_size
         text = os.pread(log, 500, max(size - 500, 0)).decode("utf-8", "replace")
+    except OSError:
+        return ""
     finally:
         os.close(log)
     return text.strip().rpartition("\n")[2]

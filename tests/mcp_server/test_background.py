@@ -65,6 +65,26 @@ def test_it_answers_when_start_returns_and_a_second_start_changes_nothing(root: 
         world.close()
 
 
+@pytest.mark.parametrize("what", ["link", "pipe", "directory"])
+def test_what_stands_in_the_place_of_its_log_does_not_hold_it_up(root: Root, what: str) -> None:
+    world, log, target = World(root), root.logs / "server.log", root.home / "target"
+    (root.home / "home").mkdir()
+    match what:
+        case "link":
+            target.write_text("mine")
+            log.symlink_to(target)
+        case "pipe":
+            os.mkfifo(log)
+        case _:
+            log.mkdir()
+    try:
+        done = world.run("serve", "--background", "--no-tcp")
+        assert done.returncode == 0, done.stderr
+        assert what != "link" or target.read_text() == "mine"
+    finally:
+        world.close()
+
+
 def test_one_that_cannot_start_says_where_its_reason_is(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEERWAKE_ATTEMPTS", "many")
     with pytest.raises(NotStarted, match=r"ended with status \d+; see .*server\.log"):

@@ -468,6 +468,24 @@ async def test_many_bridges_start_one_server(root: Root, notes: Path) -> None:
     assert len(starts(notes)) == 1
 
 
+@pytest.mark.parametrize("what", ["link", "pipe", "directory"])
+async def test_what_stands_in_the_place_of_its_log_does_not_hold_a_start_up(root: Root, notes: Path, what: str) -> None:
+    log, target = root.logs / "background.log", root.home / "target"
+    match what:
+        case "link":
+            target.write_text("mine")
+            log.symlink_to(target)
+        case "pipe":
+            os.mkfifo(log)
+        case _:
+            log.mkdir()
+    command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
+    async with bridged(root, *command, start=True) as process:
+        await process.greet()
+    assert len(starts(notes)) == 1
+    assert what != "link" or target.read_text() == "mine"
+
+
 async def test_a_server_that_was_killed_is_started_again(
     root: Root, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
