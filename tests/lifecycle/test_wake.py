@@ -154,9 +154,10 @@ async def test_many_at_once_start_one_session(shop: Workshop) -> None:
             with suppress(AlreadyWaking):
                 return found.append(await shop.deck.waker.wake(ALICE))
 
-    async with anyio.create_task_group() as tasks:
-        for _ in range(5):
-            tasks.start_soon(wake)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(wake)
     assert len({session.fence for session, _ in found}) == 1
     assert sorted(is_new for _, is_new in found) == [False] * 4 + [True]
 
