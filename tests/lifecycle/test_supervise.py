@@ -261,7 +261,9 @@ async def _is_empty(shop: Workshop) -> bool:
 
 async def test_what_a_stopped_peer_had_in_flight_is_settled_and_nothing_else_is_done(shop: Workshop) -> None:
     message = await _accept(shop, "hello")
-    lease = await shop.deck.spool.lease(ALICE, "gone", shop.deck.clock.wall())
+    place, now = str(shop.root.peers / "alice"), shop.deck.clock.wall()
+    shop.deck.sessions.remember(Session(ALICE, "h", "t", place, "gone", now, Mode.FRESH, "gone"))
+    lease = await shop.deck.spool.lease(ALICE, "gone", now)
     assert lease is not None
     await shop.deck.spool.stage(message, Stage.PASTING, shop.deck.clock.wall())
     shop.deck.flags.set(ALICE, Flag.STOPPED)

@@ -106,7 +106,7 @@ def test_a_failing_run_is_kept_and_the_next_ones_follow(tmp_path: Path) -> None:
 def test_a_run_that_does_not_end_is_a_failure_and_cleans_up(tmp_path: Path) -> None:
     path, tests = tmp_path / "runs.jsonl", tmp_path / "test_endless.py"
     tests.write_text(ENDLESS)
-    given = ["--into", str(path), "--load", "0", "--workers", "0", "--times", "1", "--seconds", "5"]
+    given = ["--into", str(path), "--load", "0", "--workers", "0", "--times", "1", "--seconds", "15"]
     rest = ["-m", "", f"--rootdir={tmp_path}", str(tests)]
     assert flakes.main([*given, "--", *rest]) == 1
     (run,) = flakes.counted(path, flakes.Conditions(flakes.commit(), 0, 0, tuple(rest)))
