@@ -28,7 +28,7 @@ TOP: Final = Path(__file__).resolve().parent.parent.parent
 PADDING: Final = "PADDING=" + "x" * 0x4000
 WORDS: Final = "x" * 0x1000
 READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
-STARTS_FROM: Final = 0x10000
+CHUNK: Final = 0x10000
 
 
 class Server(Protocol):
@@ -161,7 +161,7 @@ def _answer(channel: socket.socket) -> None:
     kept = b""
     descriptors: list[int] = []
     while True:
-        got, found, _, _ = socket.recv_fds(channel, STARTS_FROM, 3)
+        got, found, _, _ = socket.recv_fds(channel, CHUNK, 3)
         kept, descriptors = kept + got, descriptors + found
         if not got:
             os._exit(0)

@@ -9,6 +9,7 @@ import pytest
 
 from mcp_server.background import NotStarted, answers, command, start
 from tests.live.world import World, until
+from tests.mcp_server.no_log import KINDS, take_place_of
 from transport.paths import Root
 from transport.process import identify
 
@@ -65,22 +66,14 @@ def test_it_answers_when_start_returns_and_a_second_start_changes_nothing(root: 
         world.close()
 
 
-@pytest.mark.parametrize("what", ["link", "pipe", "directory"])
-def test_what_stands_in_the_place_of_its_log_does_not_hold_it_up(root: Root, what: str) -> None:
-    world, log, target = World(root), root.logs / "server.log", root.home / "target"
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stands_in_the_place_of_its_log_does_not_hold_it_up(root: Root, kind: str) -> None:
+    world, target = World(root), take_place_of(root.logs / "server.log", kind)
     (root.home / "home").mkdir()
-    match what:
-        case "link":
-            target.write_text("mine")
-            log.symlink_to(target)
-        case "pipe":
-            os.mkfifo(log)
-        case _:
-            log.mkdir()
     try:
         done = world.run("serve", "--background", "--no-tcp")
         assert done.returncode == 0, done.stderr
-        assert what != "link" or target.read_text() == "mine"
+        assert target.read_text() == "mine"
     finally:
         world.close()
 

@@ -24,6 +24,7 @@ from mcp_server.serve.options import ServeOptions
 from tests.mcp_server import bridge_server
 from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
 from tests.mcp_server.memory_service import MemoryService
+from tests.mcp_server.no_log import KINDS, take_place_of
 from transport.paths import Root
 from transport.process import start_time
 
@@ -468,22 +469,14 @@ async def test_many_bridges_start_one_server(root: Root, notes: Path) -> None:
     assert len(starts(notes)) == 1
 
 
-@pytest.mark.parametrize("what", ["link", "pipe", "directory"])
-async def test_what_stands_in_the_place_of_its_log_does_not_hold_a_start_up(root: Root, notes: Path, what: str) -> None:
-    log, target = root.logs / "background.log", root.home / "target"
-    match what:
-        case "link":
-            target.write_text("mine")
-            log.symlink_to(target)
-        case "pipe":
-            os.mkfifo(log)
-        case _:
-            log.mkdir()
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_stands_in_the_place_of_its_log_does_not_hold_a_start_up(root: Root, notes: Path, kind: str) -> None:
+    target = take_place_of(root.logs / "background.log", kind)
     command = ("--", sys.executable, str(bridge_server.__file__), str(notes))
     async with bridged(root, *command, start=True) as process:
         await process.greet()
     assert len(starts(notes)) == 1
-    assert what != "link" or target.read_text() == "mine"
+    assert target.read_text() == "mine"
 
 
 async def test_a_server_that_was_killed_is_started_again(
