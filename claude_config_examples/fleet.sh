@@ -4,7 +4,7 @@ set -eu
 
 # peer NAME OPTION…: create the peer unless it is there.
 peer() {
-    if [ -e "${PEERWAKE_HOME:-$HOME/.peerwake}/peers/$1" ]; then
+    if [ -e "${PEERWAKE_HOME:-$HOME/.peerwake}/peers/$1/.peerwake/profile.json" ]; then
         echo "$1 is there"
     else
         peerwake create "$@"
