@@ -1,6 +1,6 @@
 """What is known of peers, for those who ask."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,10 @@ LIVE_STATES = frozenset({PeerState.LIVE, PeerState.BUSY, PeerState.BOOTING, Peer
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Answers questions about the peers of one host."""
+    """Answers questions about the peers of one host.
+
+    Only the supervisor looks at screens: who looks takes the lock of the pane, and deliveries need it.
+    """
 
     registry: Registry
     resolver: Resolver
@@ -35,6 +38,7 @@ class Fleet:
     terminals: Terminals
     spool: Spool
     board: Board
+    is_supervised: Callable[[], bool]
 
     async def peers(self, query: str | None, live_only: bool, offset: int, limit: int) -> PeerPage:
         """Return some peers, by name; `live_only` keeps those with a running session."""
@@ -99,6 +103,8 @@ class Fleet:
         known = self._known(identity)
         if not isinstance(known, Session):
             return known
+        if not self.is_supervised():
+            return PeerState.LIVE, None
         match await self.terminals.glance(known):
             case ScreenState.BUSY:
                 return PeerState.BUSY, None

@@ -196,7 +196,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
         root=on.root.home,
         registry=on.registry,
         dispatcher=_dispatcher(on, supervisor, kick),
-        fleet=Fleet(on.registry, on.resolver, on.flags, on.sessions, terminals, on.spool, on.board),
+        fleet=_fleet(on, supervisor),
         queues=_queues(on, supervisor, kick),
         verbs=Verbs(on.resolver, on.flags, on.sessions, terminals, crashes, waker, supervisor, renewer, on.logs),
         visits=Visits(on.root, on.resolver, on.sessions, waker, renewer, supervisor, on.clock),
@@ -219,6 +219,19 @@ def _dispatcher(on: _Ground, supervisor: Supervisor, kick: Kick) -> Dispatcher:
         is_supervised=lambda: supervisor.is_running,
         is_live=lambda identity: identity in supervisor.watched,
         repeated=lambda sender: TaskEnd(supervisor.deck, sender).repeated(),
+    )
+
+
+def _fleet(on: _Ground, supervisor: Supervisor) -> Fleet:
+    return Fleet(
+        on.registry,
+        on.resolver,
+        on.flags,
+        on.sessions,
+        supervisor.deck.terminals,
+        on.spool,
+        on.board,
+        is_supervised=lambda: supervisor.is_running,
     )
 
 

@@ -25,7 +25,7 @@ async def stage(root: Root) -> AsyncIterator[Scene]:
         yield built
 
 
-def fleet(stage: Scene) -> Fleet:
+def fleet(stage: Scene, *, is_supervised: bool = True) -> Fleet:
     deck = stage.deck
     return Fleet(
         stage.registry,
@@ -35,6 +35,7 @@ def fleet(stage: Scene) -> Fleet:
         deck.terminals,
         deck.spool,
         deck.board,
+        is_supervised=lambda: is_supervised,
     )
 
 
@@ -62,6 +63,14 @@ async def test_a_live_session_is_what_its_screen_shows(stage: Scene, screen: Scr
     stage.session()
     stage.actor.state = screen
     assert (await state(stage))[0] is expected
+
+
+async def test_who_does_not_supervise_looks_at_no_screen(stage: Scene) -> None:
+    stage.session()
+    stage.actor.state = ScreenState.BUSY
+    assert await fleet(stage, is_supervised=False).presence(ALICE) == (PeerState.LIVE, None)
+    (row,) = (await fleet(stage, is_supervised=False).peer("alice")).runtimes
+    assert row.state is PeerState.LIVE
 
 
 async def test_blocked_comes_with_what_is_known(stage: Scene) -> None:

@@ -10,12 +10,20 @@ from filelock import FileLock, Timeout
 
 from tests.live.world import TOP, World, until
 from transport.paths import Root
+from transport.tmux.program import find_tmux
 
 INITIALIZE = {
     "protocolVersion": "2025-11-25",
     "capabilities": {},
     "clientInfo": {"name": "test", "version": "1"},
 }
+
+LOOKS: list[tuple[str, dict[str, Any]]] = [
+    ("tools/call", {"name": "list_peers", "arguments": {}}),
+    ("tools/call", {"name": "list_peers", "arguments": {"live_only": True}}),
+    ("resources/read", {"uri": "peer://alice"}),
+    ("resources/read", {"uri": "fleet://snapshot"}),
+]
 
 
 class Server:
@@ -82,6 +90,32 @@ def test_beside_a_supervisor_it_spools_what_the_other_delivers(world: World, roo
         assert answer["structuredContent"]["reason"] == "no-supervisor"
         assert server.close() == 0
     assert world.depth("alice") == 1
+
+
+@pytest.mark.live
+def test_beside_a_supervisor_it_takes_no_pane(world: World, root: Root) -> None:
+    """The lock of a pane that nobody uses is free: whoever took it for a look would hold up all deliveries."""
+    world.extra["PEERWAKE_CONTROL_IDLE_SECONDS"] = "0.2"
+    world.create("alice")
+    world.serve()
+    assert world.send("alice", "one")["status"] == "delivered"
+    server = Server(world)
+    try:
+        server.begin()
+        for number, one in enumerate(LOOKS, 2):
+            until(lambda: not attached(root), 20, "the end of the server's own client")
+            answer = server.ask(number, *one)["result"]
+            assert "alice" in json.dumps(answer) and "live" in json.dumps(answer)
+            assert attached(root) == []
+            assert world.send("alice", f"after {number}")["status"] == "delivered"
+    finally:
+        assert server.close() == 0
+
+
+def attached(root: Root) -> list[str]:
+    """Return the clients of alice's tmux server."""
+    argv = [find_tmux(), "-N", "-S", str(root.run / "tmux" / "scripted-alice.sock"), "list-clients"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
 
 
 def test_beside_a_supervisor_that_ends_it_takes_over_and_its_sessions_live_on(world: World, root: Root) -> None:
