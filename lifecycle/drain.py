@@ -69,7 +69,7 @@ class Drain:
         """Do one thing; False when there is nothing more to do for now."""
         deck, now = self.deck, self.deck.clock.wall()
         if self.is_unsettled:
-            await self._recover()
+            await self.recover()
             return True
         due = await deck.spool.next_due(self.identity)
         if due is None:
@@ -315,7 +315,7 @@ class Drain:
         """Tell whether it was leased too long ago; a machine that slept, or a clock set forth, makes nothing old."""
         return self.wall.is_older(lease.leased_at, self.deck.limits.message_ttl_seconds)
 
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
         """Settle the lease that this or an earlier server left behind."""
         deck = self.deck
         self.is_unsettled = False

@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from lifecycle.assignment import LOOK_SECONDS, Assignment
 from lifecycle.deck import Deck
+from lifecycle.drain import Drain
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
@@ -34,6 +35,7 @@ class EphemeralDrain:
     identity: Identity
     news: Poke = field(init=False)
     end: TaskEnd = field(init=False)
+    warm: Drain = field(init=False)
     work: Assignment | None = None
     stuck_since: float | None = None
     wall: SteadyWall = field(init=False)
@@ -42,6 +44,8 @@ class EphemeralDrain:
         self.news = Poke(self.deck.clock)
         self.wall = SteadyWall(self.deck.clock)
         self.end = TaskEnd(self.deck, self.identity)
+        self.warm = Drain(self.deck, self.identity)
+        self.warm.news = self.news
 
     def poke(self) -> None:
         """Something changed: a message, a death, a flag."""
@@ -89,6 +93,10 @@ class EphemeralDrain:
         lease = await self._lease(live)
         if lease is None:
             return await self._wait_for_head(live)
+        if lease.fence != FENCE:
+            # Handed to a conversation while the peer was warm: that is no task, and ends as it began.
+            await self.warm.recover()
+            return True
         session = await self._session_for(lease, live)
         if session is not None:
             self.work = Assignment(self.deck, session, lease, self.news)

@@ -1,6 +1,7 @@
 """The drain of an ephemeral worker: a fresh session for each task, and what keeps one from being started."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -11,12 +12,13 @@ from lifecycle.requests import UnknownPeer
 from lifecycle.session import Session
 from lifecycle.wake import SessionBlocked, WakeFailed
 from tests.lifecycle.shift import WORKER, Shift, worker_scene
-from tests.lifecycle.stage import BOB, Scene, scene
+from tests.lifecycle.stage import BOB, INJECTED, Scene, scene
 from transport.errors import InvalidInput
 from transport.identity import Identity
+from transport.message import Message
 from transport.paths import Root
 from transport.tmux.control import TmuxUnknown
-from transport.vocabulary import Hold, Kind, MessageState, ScreenState, WakePolicy
+from transport.vocabulary import Hold, Kind, MessageState, Receipt, ScreenState, Stage, WakePolicy
 
 
 @pytest.fixture
@@ -230,6 +232,84 @@ async def test_a_peer_that_is_warm_now_gets_its_tasks_no_more(stage: Scene) -> N
         await EphemeralDrain(stage.deck, WORKER).run()
     assert stage.kicked == [WORKER]
     assert await stage.is_in(message, MessageState.QUEUED)
+
+
+async def handed_over(stage: Scene, message: Message, session: Session, reached: Stage) -> None:
+    """Lease a message as the drain of a warm peer does."""
+    assert await stage.spool.lease(WORKER, session.fence, stage.clock.wall()) is not None
+    if reached is not Stage.HELD:
+        await stage.spool.stage(message.id, reached, stage.clock.wall(), fence=session.fence)
+
+
+async def test_what_a_conversation_has_in_its_own_queue_is_no_task_of_a_peer_that_is_ephemeral_now(
+    stage: Scene,
+) -> None:
+    session = stage.session(WORKER)
+    message, following = await stage.send(to=WORKER), await stage.send("next", to=WORKER)
+    await handed_over(stage, message, session, Stage.INJECTED)
+    stage.actor.plays = [replace(INJECTED, typed=False)]
+    stage.actor.state = ScreenState.BUSY
+    async with Shift(stage):
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.BUSY, limit=10)
+        await stage.clock.advance(60)
+        assert await stage.is_in(message, MessageState.LEASED)
+        stage.actor.evidence[message.id] = Receipt.CONSUMED
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED), limit=10)
+        await stage.clock.until(lambda: "in use" in str(stage.deck.board.status(WORKER).detail), limit=10)
+    assert stage.actor.stages == [Stage.INJECTED]
+    assert (stage.starter.woken, stage.actor.closed) == (0, [])
+    assert await stage.is_in(following, MessageState.QUEUED)
+    assert ((await stage.record(message)).attempts, stage.log("delivery").count("ev=consumed")) == (0, 1)
+
+
+async def test_what_was_pasted_into_a_conversation_is_submitted_there_and_nowhere_else(stage: Scene) -> None:
+    session = stage.session(WORKER)
+    message = await stage.send(to=WORKER)
+    await handed_over(stage, message, session, Stage.PASTING)
+    async with Shift(stage) as shift:
+        await shift.ends(message, MessageState.CONSUMED, limit=10)
+    assert (stage.actor.stages, stage.starter.woken, stage.actor.closed) == ([Stage.PASTING], 0, [])
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_what_a_conversation_had_in_hand_when_it_ended_is_judged_by_its_transcript(
+    stage: Scene, is_taken: bool
+) -> None:
+    session = stage.session(WORKER)
+    message = await stage.send(to=WORKER)
+    await handed_over(stage, message, session, Stage.INJECTED)
+    stage.kill(session)
+    stage.deck.sessions.retire(session)
+    if is_taken:
+        stage.actor.evidence[message.id] = Receipt.CONSUMED
+    async with Shift(stage) as shift:
+        if is_taken:
+            await shift.ends(message, MessageState.CONSUMED, limit=10)
+        else:
+            await shift.has(message)
+    record = await stage.record(message)
+    assert (record.attempts, stage.starter.woken) == ((0, 0) if is_taken else (1, 1))
+
+
+async def test_what_may_have_been_taken_by_a_conversation_whose_record_is_lost_is_given_up(stage: Scene) -> None:
+    session = stage.session(WORKER)
+    message = await stage.send(to=WORKER)
+    await handed_over(stage, message, session, Stage.PASTING)
+    stage.kill(session)
+    stage.deck.sessions.discard(session)
+    async with Shift(stage) as shift:
+        await shift.ends(message, MessageState.DEAD, limit=10)
+    assert (stage.actor.typed, stage.starter.woken) == ([], 0)
+
+
+async def test_a_conversation_that_was_to_take_a_message_is_not_closed_for_it(stage: Scene) -> None:
+    session = stage.session(WORKER, woke_at=stage.clock.wall() - 1000)
+    message = await stage.send(to=WORKER)
+    await handed_over(stage, message, session, Stage.HELD)
+    async with Shift(stage):
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.BUSY, limit=10)
+        assert await stage.is_in(message, MessageState.QUEUED)
+    assert ((await stage.record(message)).attempts, stage.actor.typed, stage.actor.closed) == (0, [], [])
 
 
 async def test_the_books_and_the_board_never_contradict_each_other(stage: Scene) -> None:
