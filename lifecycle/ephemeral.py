@@ -153,13 +153,17 @@ class EphemeralDrain:
         if await self.end.is_answered(lease):
             await self.end.finish(lease, "reply, after its session was closed")
             return None
+        if live is not None and live.task is None:
+            # Somebody attached before the worker was started: a conversation takes no task.
+            await deck.settler.returned(lease, Hold.BUSY)
+            return None
         if live is not None and self.wall.is_older(live.woke_at, deck.limits.boot_seconds):
             reason = f"the worker was not ready in {deck.limits.boot_seconds:g} s"
             await self.end.give_up(live, lease, reason)
             return None
         session = await self._wake(lease)
         if session is not None and session.task != task:
-            # Somebody attached in between: a conversation of another kind takes no task.
+            # Somebody attached in the moment of the start.
             await deck.settler.returned(lease, Hold.BUSY)
             return None
         return session

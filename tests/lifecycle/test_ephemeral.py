@@ -86,13 +86,14 @@ async def test_a_conversation_of_a_person_is_left_alone(stage: Scene) -> None:
         await shift.has(message)
 
 
-async def test_a_person_who_attaches_in_between_gets_no_task_typed_in(stage: Scene) -> None:
+@pytest.mark.parametrize("age", [0, 1000])
+async def test_a_person_who_attaches_in_between_gets_no_task_typed_in(stage: Scene, age: float) -> None:
     message = await stage.send(to=WORKER)
-    stage.session(WORKER)
+    stage.session(WORKER, woke_at=stage.clock.wall() - age)
     await stage.spool.lease(WORKER, "task", stage.clock.wall())
     async with Shift(stage):
-        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.BUSY)
-        assert stage.actor.typed == []
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.BUSY, limit=10)
+        assert (stage.actor.typed, stage.actor.closed) == ([], [])
         assert await stage.is_in(message, MessageState.QUEUED)
 
 
