@@ -66,12 +66,16 @@ def copy_state(root: Root, old: str, new: str, moved: tuple[Path, Path]) -> None
         write_atomic(found.under(new), data)
 
 
-def forget(root: Root, name: str, *, with_locks: bool = True) -> None:
+def forget(root: Root, name: str, *, with_locks: bool = True, with_stop: bool = True) -> None:
     """Remove what belongs to a peer outside of its directory; what lets nobody wake it goes last. Raises OSError."""
     for place in PLACES:
         for found in _below(root.home / place, name):
             found.path.unlink(missing_ok=True)
-    files = [found for found in state_of(root, name) if with_locks or not found.suffix.endswith(LOCK)]
+    files = [
+        found
+        for found in state_of(root, name)
+        if (with_locks or not found.suffix.endswith(LOCK)) and (with_stop or found.suffix != Flag.STOPPED)
+    ]
     for found in sorted(files, key=lambda found: (found.suffix.endswith(LOCK), found.suffix == Flag.STOPPED)):
         found.path.unlink(missing_ok=True)
     if files:
@@ -79,8 +83,10 @@ def forget(root: Root, name: str, *, with_locks: bool = True) -> None:
 
 
 def _below(directory: Path, name: str) -> Iterator[Belonging]:
+    """Yield what is named after a peer; a directory is nothing that we made."""
     try:
-        names = os.listdir(directory)
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return
     for each in names:

@@ -81,11 +81,15 @@ class Changes:
                 self.remover.logs.lifecycle.write("change-unfinished", reason=error)
 
     async def _finish_pending(self) -> Removed | Renamed | None:
+        """Finish the change in hand; returns what it came to, None where there was none or it was none any more."""
         change: Change | None = await anyio.to_thread.run_sync(self.remover.journal.load)
         match change:
             case None:
                 return None
             case Removal():
+                if await anyio.to_thread.run_sync(self.remover.is_outlived, change):
+                    await anyio.to_thread.run_sync(self.remover.finish, change)
+                    return None
                 return await self._remove(change)
             case Renaming():
                 identities = self.renamer.identities(change.before, change.after)
@@ -112,9 +116,11 @@ class Changes:
             await anyio.to_thread.run_sync(self._begin, removal, force)
             await self._drained(identities)
             removed: Removed = await anyio.to_thread.run_sync(self.remover.finish, removal)
-            # What was on its way through this server's own writer.
-            spool, now = self.settler.spool, self.settler.clock.wall()
-            buried = (*removed.buried, *await spool.bury_all(removal.name, f"{removal.name} was removed", now))
+            buried = removed.buried
+            if self.remover.registry.get(removal.name) is None:
+                # What was on its way through this server's own writer.
+                spool, now = self.settler.spool, self.settler.clock.wall()
+                buried += tuple(await spool.bury_all(removal.name, f"{removal.name} was removed", now))
             for dead in buried:
                 self.settler.buried(dead)
         return replace(removed, buried=buried)

@@ -61,10 +61,15 @@ class Renaming:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A peer is removed; `is_purged` tells whether its directory goes with it."""
+    """A peer is removed; `is_purged` tells whether its directory goes with it.
+
+    `created_at` is when it was made, which tells it from the next one of its name; None where an earlier version
+    began it.
+    """
 
     place: Place
     is_purged: bool = False
+    created_at: str | None = None
 
     @property
     def name(self) -> str:
@@ -122,15 +127,24 @@ def _dump(change: Change) -> dict[str, Any]:
                 "files": [[str(old), str(new)] for old, new in files],
                 "phase": phase,
             }
-        case Removal(place, is_purged):
-            return {"version": VERSION, "change": "remove", "place": _place(place), "is_purged": is_purged}
+        case Removal(place, is_purged, created_at):
+            return {
+                "version": VERSION,
+                "change": "remove",
+                "place": _place(place),
+                "is_purged": is_purged,
+                "created_at": created_at,
+            }
 
 
 def _parse(data: dict[str, Any]) -> Change:
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']} is not {VERSION}; upgrade peerwake")
     if data["change"] == "remove":
-        return Removal(_to_place(data["place"]), bool(data["is_purged"]))
+        created_at = data.get("created_at")
+        return Removal(
+            _to_place(data["place"]), bool(data["is_purged"]), None if created_at is None else str(created_at)
+        )
     files = tuple((Path(old), Path(new)) for old, new in data["files"])
     return Renaming(_to_place(data["before"]), _to_place(data["after"]), files, Phase(data["phase"]))
 

@@ -140,15 +140,18 @@ class Registry:
             self._write(snapshot.replaced(put=[saved]))
             return saved
 
-    def remove(self, name: str) -> Profile:
+    def remove(self, name: str, created_at: str | None = None) -> Profile:
         """Take a peer out of the registry; its directory stays, its profile is kept as `profile.json.removed`.
 
-        A profile that is reached over a link may be another peer's and is left as it is.
+        A profile that is reached over a link may be another peer's and is left as it is. With `created_at` only
+        the peer of this name that was made then is taken out.
 
         Raises NotRegistered, RegistryUnusable, OSError.
         """
         with self._writing() as snapshot:
             profile = _known(snapshot, name)
+            if created_at not in (None, profile.created_at):
+                raise NotRegistered(f"the {name!r} that was made at {created_at} is gone; there is another one")
             if _is_own(snapshot, profile):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     replace(profile.path, removed_path(profile.cwd))
@@ -171,6 +174,12 @@ class Registry:
             saved = relocate(self.root, before, after)
             self._write(snapshot.replaced(drop=[before.name], put=[saved]))
             return saved
+
+    @contextmanager
+    def held(self) -> Iterator[Mapping[str, Profile]]:
+        """Yield the peers while none is made, removed or renamed; raises RegistryUnusable."""
+        with self._locked():
+            yield self._read().snapshot.peers
 
     def default_directory(self, name: str) -> Path:
         """Return where a peer lives that was given no directory."""

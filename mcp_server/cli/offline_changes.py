@@ -82,6 +82,9 @@ class OfflineChanges:
             case None:
                 return None
             case Removal():
+                if self._remover.is_outlived(change):
+                    self._remover.finish(change)
+                    return None
                 return self._remove(change, force=True)
             case Renaming():
                 with self._locked(self._renamer.identities(change.before, change.after)):

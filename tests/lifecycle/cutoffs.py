@@ -81,12 +81,7 @@ class Stage:
         create(self.registry, NewPeer(runtimes=("claude",), name="bob"))
         (alice.cwd / "work.txt").write_text("mine")
         home = self.root.home / "home"
-        configure(
-            "claude",
-            alice.cwd,
-            Connection(command="peerwake", args=BRIDGE, home=self.root.home),
-            environ={"HOME": str(home)},
-        )
+        self.configure(alice.cwd)
         (self.projects(OLD)).mkdir(parents=True)
         (self.projects(OLD) / "one.jsonl").write_text("{}\n")
         identity = Identity("claude", OLD)
@@ -111,6 +106,11 @@ class Stage:
                 note = Draft(f"to {number}", attachments=(str(alice.cwd / "work.txt"),))
                 store.enqueue(accept(note, BOB, identity, hops=0, now=self.clock.wall()), **LIMITS)
                 store.enqueue(accept(Draft(f"from {number}"), identity, BOB, hops=0, now=self.clock.wall()), **LIMITS)
+
+    def configure(self, cwd: Path) -> None:
+        """Write the configuration of a claude peer that works in a directory."""
+        connection = Connection(command="peerwake", args=BRIDGE, home=self.root.home)
+        configure("claude", cwd, connection, environ={"HOME": str(self.root.home / "home")})
 
     def cwd(self, name: str) -> Path:
         """Where the peer works under one of its names."""

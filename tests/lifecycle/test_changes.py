@@ -145,6 +145,54 @@ async def test_repeating_what_was_cut_off_finishes_it(shop: Workshop) -> None:
     assert (await changes(shop).remove("alicia")).place == after
 
 
+LONG_AGO = "2020-01-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("act", ["recover", "remove another", "remove it"])
+async def test_a_removal_whose_peer_has_a_successor_is_over(shop: Workshop, act: str) -> None:
+    sent = await shop.send(wait=0)
+    Journal(shop.root).write(Removal(Place("alice", shop.root.peers / "alice"), True, LONG_AGO))
+    match act:
+        case "recover":
+            await changes(shop).recover()
+        case "remove another":
+            await changes(shop).remove("bob")
+        case _:
+            with pytest.raises(MessagesWaiting):
+                await changes(shop).remove("alice")
+    assert Journal(shop.root).load() is None
+    assert "alice" in shop.parts.application.registry.names()
+    assert (shop.root.peers / "alice").is_dir()
+    assert not await dead(shop, sent.message_id)
+    assert not shop.deck.flags.is_set(ALICE, Flag.STOPPED)
+
+
+async def test_what_is_sent_to_a_peer_that_is_made_during_a_removal_is_hers(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Remover.finish
+
+    def finish(self: Remover, removal: Removal) -> Removed:
+        done = whole(self, removal)
+        shop.peer()
+        with SpoolStore(shop.root.spool) as store:
+            store.enqueue(accept(check_draft("to her"), BOB, ALICE, hops=0, now=1.0), cap=10, hop_limit=9)
+        return done
+
+    monkeypatch.setattr(Remover, "finish", finish)
+    assert (await changes(shop).remove("alice")).buried == ()
+    assert await shop.deck.spool.depth(ALICE) == 1
+
+
+@pytest.mark.live
+async def test_a_session_of_the_next_peer_of_the_name_goes_on(shop: Workshop) -> None:
+    session, _ = await shop.deck.waker.wake(ALICE)
+    Journal(shop.root).write(Removal(Place("alice", shop.root.peers / "alice"), True, LONG_AGO))
+    await changes(shop).recover()
+    assert session.is_alive()
+    assert Journal(shop.root).load() is None
+
+
 async def test_a_journal_that_cannot_be_read_keeps_no_server_from_starting(shop: Workshop) -> None:
     Journal(shop.root).path.write_text("{")
     await changes(shop).recover()

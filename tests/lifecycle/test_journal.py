@@ -16,7 +16,7 @@ ALICE, ALICIA = Place("alice", Path("/peers/alice")), Place("alicia", Path("/pee
     "change",
     [
         Removal(ALICE),
-        Removal(ALICE, is_purged=True),
+        Removal(ALICE, is_purged=True, created_at="2026-11-20T08:04:46.000+00:00"),
         Renaming(ALICE, ALICIA),
         Renaming(ALICE, ALICIA, ((Path("/a ü\udcff"), Path("/b")),), Phase.CLEARING),
     ],
@@ -30,6 +30,14 @@ def test_what_is_written_is_read(root: Root, change: Removal | Renaming) -> None
     journal.clear()
     journal.clear()
     assert journal.load() is None
+
+
+def test_a_removal_that_an_earlier_version_began_is_read(root: Root) -> None:
+    journal = Journal(root)
+    journal.path.write_text(
+        '{"version": 1, "change": "remove", "place": {"name": "alice", "cwd": "/peers/alice"}, "is_purged": true}'
+    )
+    assert journal.load() == Removal(ALICE, is_purged=True)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """A removal ends everything of a peer but its files, wherever it is cut off."""
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,17 +12,20 @@ from lifecycle.flags import Flag, Flags
 from lifecycle.journal import Journal, Removal
 from lifecycle.liveness import PeerLive
 from lifecycle.remove import MessagesWaiting, RemovalStuck
-from lifecycle.session import Session, Sessions, SessionUnreadable
+from lifecycle.session import Session, Sessions, SessionUnreadable, dump
 from lifecycle.states import Mode
 from tests.lifecycle.cutoffs import BOB, OLD, Stage, cut_off
 from tests.lifecycle.workshop import me
+from transport import files
 from transport.create import NewPeer, create
 from transport.errors import InvalidInput
 from transport.identity import Identity
 from transport.message import Draft, accept
 from transport.paths import Root
 from transport.profile import Profile, removed_path
+from transport.registry import Registry
 from transport.relocate import Place
+from transport.retired import Retired
 from transport.spool.store import SpoolStore
 
 CLAUDE = Identity("claude", OLD)
@@ -70,6 +75,150 @@ def test_the_directory_stays_and_a_new_peer_may_have_it(stage: Stage) -> None:
     assert stage.registry.verify() == ()
 
 
+class CutOff(BaseException):
+    """A removal ends here as if its process had been killed."""
+
+
+def cut_off_when_unregistered(stage: Stage, *, purge: bool) -> None:
+    """Remove alice up to the moment in which the registry does not know her any more."""
+    whole = Registry.remove
+
+    def remove(self: Registry, name: str, created_at: str | None = None) -> Profile:
+        whole(self, name, created_at)
+        raise CutOff
+
+    removal = stage.remover.check(profile(stage), force=True, purge=purge)
+    stage.remover.begin(removal, force=True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CutOff):
+        patch.setattr(Registry, "remove", remove)
+        stage.remover.finish(removal)
+    assert Journal(stage.root).load() == removal
+
+
+def next_alice(stage: Stage) -> Profile:
+    """Make another peer of the name, for whom a message waits and whose record of a session there is."""
+    alice = create(stage.registry, NewPeer(runtimes=("claude",), name=OLD))
+    save_last(stage, "hers")
+    with SpoolStore(stage.root.spool) as store:
+        store.enqueue(accept(Draft("to her"), BOB, CLAUDE, hops=0, now=stage.clock.wall()), cap=10, hop_limit=9)
+    return alice
+
+
+def save_last(stage: Stage, session_id: str) -> None:
+    session = Session(CLAUDE, "here", "me", "/", "f", 1.0, Mode.FRESH, session_id)
+    stage.root.flag(CLAUDE, "last").write_text(dump(session))
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_removal_that_was_cut_off_leaves_the_next_peer_of_the_name_alone(stage: Stage, purge: bool) -> None:
+    cut_off_when_unregistered(stage, purge=purge)
+    assert sorted(stage.left_of(OLD)) == ["claude-alice.stopped", "codex-alice.stopped"]
+    alice = next_alice(stage)
+    credentials = Retired(stage.root.home).count(OLD)
+    stage.recover()
+    assert Journal(stage.root).load() is None
+    assert profile(stage) == alice
+    assert (alice.cwd / "work.txt").read_text() == "mine"
+    last = Sessions(stage.root).last(CLAUDE)
+    assert last is not None and last.session_id == "hers"
+    assert not any(Flags(stage.root).is_set(each, Flag.STOPPED) for each in alice.identities)
+    assert Retired(stage.root.home).count(OLD) == credentials
+    with SpoolStore(stage.root.spool) as store:
+        assert [lease.message.body for lease in stage.leases(store, CLAUDE)] == ["to her"]
+
+
+def test_a_stop_of_the_next_peer_is_hers(stage: Stage) -> None:
+    cut_off_when_unregistered(stage, purge=False)
+    next_alice(stage)
+    Flags(stage.root).set(CLAUDE, Flag.STOPPED)
+    stage.recover()
+    assert Flags(stage.root).is_set(CLAUDE, Flag.STOPPED)
+
+
+def test_a_peer_that_is_made_during_a_purge_keeps_what_is_hers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, made = Registry.remove, []
+
+    def remove(self: Registry, name: str, created_at: str | None = None) -> Profile:
+        gone = whole(self, name, created_at)
+        made.append(next_alice(stage))
+        return gone
+
+    removal = stage.remover.check(profile(stage), force=True, purge=True)
+    stage.remover.begin(removal, force=True)
+    monkeypatch.setattr(Registry, "remove", remove)
+    removed = stage.remover.finish(removal)
+    assert removed.notes == (f"{removal.place.cwd} is left as it is; peers work there: alice",)
+    assert not removed.is_purged
+    assert [profile(stage)] == made
+    assert (removal.place.cwd / "work.txt").exists()
+    assert not Flags(stage.root).is_set(CLAUDE, Flag.STOPPED)
+    with SpoolStore(stage.root.spool) as store:
+        assert [lease.message.body for lease in stage.leases(store, CLAUDE)] == ["to her"]
+
+
+def test_whoever_works_in_the_directory_by_now_keeps_it_with_its_configuration(stage: Stage) -> None:
+    cwd = profile(stage).cwd
+    for purge in (False, True):
+        cut_off_when_unregistered(stage, purge=purge)
+        carol = create(stage.registry, NewPeer(runtimes=("claude",), name="carol", cwd=cwd))
+        stage.configure(cwd)
+        stage.recover()
+        assert Journal(stage.root).load() is None
+        assert stage.registry.at(cwd) == carol
+        assert (cwd / ".mcp.json").exists()
+        stage.registry.remove("carol")
+        create(stage.registry, NewPeer(runtimes=("claude",), name=OLD))
+
+
+def test_a_directory_that_cannot_be_moved_away_is_told_of_and_holds_nothing_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a mount point, which is busy."""
+    cwd, real = profile(stage).cwd, files.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if source == cwd:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        real(source, target)
+
+    removal = stage.remover.check(profile(stage), force=True, purge=True)
+    stage.remover.begin(removal, force=True)
+    monkeypatch.setattr(files, "replace", replace)
+    removed = stage.remover.finish(removal)
+    note = f"not all of it could be deleted ({os.strerror(errno.EBUSY)}); what is left is in {cwd}"
+    assert (removed.notes, removed.is_purged) == ((note,), False)
+    assert note in (stage.root.logs / "lifecycle.log").read_text()
+    assert Journal(stage.root).load() is None
+    assert stage.registry.names() == ("bob",)
+
+
+@pytest.mark.parametrize("suffix", ["x", "stopped"])
+def test_a_directory_among_the_state_files_holds_nothing_up(stage: Stage, suffix: str) -> None:
+    strange = stage.root.flag(CLAUDE, suffix)
+    strange.unlink(missing_ok=True)
+    strange.mkdir()
+    stage.remove()
+    assert Journal(stage.root).load() is None
+    strange.rmdir()
+    assert stage.outcome() == "removed"
+
+
+def test_a_state_file_that_cannot_be_removed_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, real = stage.root.flag(CLAUDE, "last"), os.unlink
+
+    def unlink(path: Path, *arguments: Any, **options: Any) -> None:
+        if path == stuck:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(RemovalStuck, match=f"{stuck} cannot be removed: .*; mend that, then repeat: peerwake remove"):
+        stage.remove()
+    monkeypatch.undo()
+    stage.recover()
+    assert stage.outcome() == "removed"
+
+
 def test_purged_the_directory_goes_too(stage: Stage) -> None:
     cwd = profile(stage).cwd
     (cwd / "link").symlink_to(stage.root.home / "home")
@@ -107,7 +256,9 @@ def test_waiting_messages_refuse_unless_forced(stage: Stage) -> None:
         stage.remover.check(profile(stage), force=False, purge=False)
     with SpoolStore(stage.root.spool) as store:
         stage.leases(store, CLAUDE)
-    assert stage.remover.check(profile(stage), force=False, purge=False) == Removal(Place(OLD, profile(stage).cwd))
+    alice = profile(stage)
+    expected = Removal(Place(OLD, alice.cwd), created_at=alice.created_at)
+    assert stage.remover.check(alice, force=False, purge=False) == expected
 
 
 @pytest.mark.parametrize("runtime", ["claude", "codex", "scripted"])

@@ -152,6 +152,20 @@ def test_a_removal_that_was_cut_off_is_finished_by_repeating_it(peerwake: Run, r
     assert Journal(root).load() is None
 
 
+@pytest.mark.parametrize("command", [("remove", "bob"), ("verify", "--fix")])
+def test_a_removal_that_was_cut_off_leaves_the_next_peer_of_the_name(
+    peerwake: Run, root: Root, alice: Profile, command: tuple[str, ...]
+) -> None:
+    assert peerwake("send", "alice", "hello").returncode == 3
+    Journal(root).write(Removal(Place("alice", alice.cwd), True, "2020-01-01T00:00:00.000+00:00"))
+    done = peerwake(*command)
+    assert done.returncode == 0, done.stderr
+    assert Journal(root).load() is None
+    assert "alice" in names(root) and alice.path.exists()
+    (queue,) = json.loads(peerwake("queue", "alice", "--json").stdout)["queues"][:1]
+    assert queue["depth"] == 1
+
+
 def test_the_root_may_be_reached_through_a_link(peerwake: Run, root: Root, alice: Profile) -> None:
     link = root.home / "l"
     link.symlink_to(root.home)
