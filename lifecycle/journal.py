@@ -46,6 +46,11 @@ class Renaming:
         return self.before.name
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are nobody else's until it is finished."""
+        return self.before.name, self.after.name
+
+    @property
     def moved(self) -> Pair:
         """The directory before and after."""
         return self.before.cwd, self.after.cwd
@@ -74,6 +79,11 @@ class Removal:
     @property
     def name(self) -> str:
         return self.place.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that are nobody else's until it is finished."""
+        return (self.place.name,)
 
     def __str__(self) -> str:
         return f"removing {self.place.name}"

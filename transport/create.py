@@ -33,7 +33,7 @@ def create(registry: Registry, new: NewPeer) -> Profile:
     Raises InvalidInput (NameTaken, DirectoryTaken), RootUnusable for a name whose socket path would be too long,
     ProfileUnusable, RegistryUnusable. Blocks.
     """
-    name = _name(new)
+    name = name_of(new)
     profile = make_profile(
         name=name,
         runtimes=new.runtimes,
@@ -53,7 +53,8 @@ def create(registry: Registry, new: NewPeer) -> Profile:
     return profile
 
 
-def _name(new: NewPeer) -> str:
+def name_of(new: NewPeer) -> str:
+    """Return the name that a new peer gets; raises InvalidInput."""
     if new.name is None and new.cwd is None:
         raise InvalidInput("name", "it is missing; give the peer a name or a directory")
     if new.name is None:

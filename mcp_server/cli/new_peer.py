@@ -2,8 +2,12 @@
 
 import shutil
 from argparse import BooleanOptionalAction, Namespace
+from contextlib import suppress
 from pathlib import Path
 
+from lifecycle.journal import Journal, JournalUnusable, Removal
+from lifecycle.remove import RemovalStuck
+from lifecycle.rename import RenameStuck
 from lifecycle.runtimes.base import Runtime
 from lifecycle.runtimes.command import Program, load_program, save_program
 from lifecycle.runtimes.table import Table, load_table
@@ -16,7 +20,7 @@ from mcp_server.cli.message_input import decoded
 from mcp_server.cli.parser import Parser
 from mcp_server.clients.connection import Change, apply
 from mcp_server.clients.table import CLIENTS
-from transport.create import NewPeer, create
+from transport.create import NewPeer, create, name_of
 from transport.identity import check_personality
 from transport.paths import Root
 from transport.profile import Profile
@@ -65,6 +69,7 @@ def make(context: Context, given: Namespace, name: str | None, cwd: Path | None)
     program = _program(context, asked, given.program)
     registry = Registry(root)
     changes = _changes(context, given, asked, registry)
+    _refuse_unfinished(root, name_of(asked))
     root.prepare()
     profile = create(registry, asked)
     written = [(profile.path, "the peer's profile")]
@@ -79,6 +84,19 @@ def make(context: Context, given: Namespace, name: str | None, cwd: Path | None)
     written += [(change.path, change.what) for change in changes if change.is_needed]
     _show(context, profile, written)
     return Exit.OK
+
+
+def _refuse_unfinished(root: Root, name: str) -> None:
+    """Raise Refused while a removal or a rename of this name is not finished: the new peer would be in its way."""
+    with suppress(JournalUnusable):
+        change = Journal(root).load()
+        if change is not None and name in change.names:
+            repeat, code = (
+                (f"peerwake remove {name}", RemovalStuck.code)
+                if isinstance(change, Removal)
+                else (f"peerwake rename {' '.join(change.names)}", RenameStuck.code)
+            )
+            raise Refused(f"{change} is not finished; repeat that first: {repeat}", code)
 
 
 def _changes(context: Context, given: Namespace, asked: NewPeer, registry: Registry) -> list[Change]:

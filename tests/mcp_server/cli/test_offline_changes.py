@@ -166,6 +166,37 @@ def test_a_removal_that_was_cut_off_leaves_the_next_peer_of_the_name(
     assert queue["depth"] == 1
 
 
+def test_no_peer_is_made_of_a_name_whose_removal_is_not_finished(peerwake: Run, root: Root, alice: Profile) -> None:
+    Journal(root).write(Removal(Place("alice", alice.cwd), True, alice.created_at))
+    (alice.cwd / "old.txt").write_text("old")
+    Registry(root).remove("alice")
+    refused = peerwake("create", "alice", "--runtime", "scripted", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["code"]) == (4, "removal-unfinished")
+    assert "repeat that first: peerwake remove alice" in refused.stdout
+    assert names(root) == ("bob",)
+    assert peerwake("create", "carol", "--runtime", "scripted").returncode == 0
+    assert peerwake("remove", "alice").returncode == 0
+    assert peerwake("create", "alice", "--runtime", "scripted").returncode == 0
+    assert not (alice.cwd / "old.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["alice", "alicia"])
+def test_no_peer_is_made_of_a_name_whose_rename_is_not_finished(
+    peerwake: Run, root: Root, alice: Profile, tmp_path: Path, name: str
+) -> None:
+    change = Renaming(Place("alice", alice.cwd), Place("alicia", root.peers / "alicia"))
+    Registry(root).rename(change.before, change.after)
+    Journal(root).write(change)
+    own = tmp_path / name
+    own.mkdir()
+    refused = peerwake("init", "--runtime", "scripted", cwd=own)
+    assert refused.returncode == 4
+    assert "renaming alice to alicia is not finished; repeat that first: peerwake rename alice alicia" in refused.stderr
+    assert names(root) == ("alicia", "bob")
+    Journal(root).path.write_text("{")
+    assert peerwake("init", "--name", "carol", "--runtime", "scripted", cwd=own).returncode == 0
+
+
 def test_the_root_may_be_reached_through_a_link(peerwake: Run, root: Root, alice: Profile) -> None:
     link = root.home / "l"
     link.symlink_to(root.home)
