@@ -24,12 +24,13 @@ from transport.profile import Profile
 from transport.registry import NotRegistered, Registry
 from transport.relocate import Place
 from transport.retired import Retired
-from transport.settle import default_directory
+from transport.settle import PeersBelow, default_directory
 from transport.spool.records import Buried
 from transport.spool.store import SpoolStore
 
 OR_FORCE: Final = ", or remove it with --force"
 REMOVING: Final = "it is being removed"
+DELETED: Final = "which --purge deletes; nothing was changed. Remove them first, or repeat without --purge"
 
 Withdraw = Callable[[Path], tuple[str, ...]]
 
@@ -89,11 +90,13 @@ class Remover:
         return sorted({*identities_of(self.root, name), *(known.identities if known else ())})
 
     def check(self, profile: Profile, *, force: bool, purge: bool) -> Removal:
-        """Return what is to be removed. Changes nothing; raises PeerLive, MessagesWaiting, InvalidInput,
+        """Return what is to be removed. Changes nothing; raises PeerLive, MessagesWaiting, InvalidInput, PeersBelow,
         SessionUnreadable."""
         name, cwd = profile.name, profile.cwd
         if purge and cwd != default_directory(self.root, name):
             raise InvalidInput("purge", f"{cwd} was not made for {name}, so it is not deleted; repeat without --purge")
+        if purge and (names := self.registry.below(cwd)):
+            raise PeersBelow(names, cwd, DELETED)
         if not force:
             refuse_live(self.root, self.identities(name), OR_FORCE)
             self._refuse_waiting(name)

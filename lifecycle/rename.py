@@ -23,10 +23,10 @@ from transport.identity import RESERVED, Identity, check_personality
 from transport.logs import Logs
 from transport.paths import Root, check_socket_path
 from transport.profile import Profile, load_profile
-from transport.registry import Registry
+from transport.registry import MOVED_AWAY, Registry
 from transport.relocate import Place, renamed
 from transport.retired import Retired
-from transport.settle import NameTaken
+from transport.settle import NameTaken, PeersBelow
 from transport.spool.faults import SpoolUncertain
 from transport.spool.records import Buried, MessageSettled
 from transport.spool.store import SpoolStore
@@ -77,8 +77,8 @@ class Renamer:
         return Journal(self.root)
 
     def check(self, profile: Profile, name: str) -> Renaming:
-        """Return what a rename is to move. Changes nothing; raises InvalidInput, NameTaken, PeerLive, MessageSettled,
-        SessionUnreadable, ProfileUnusable, RootUnusable."""
+        """Return what a rename is to move. Changes nothing; raises InvalidInput, NameTaken, PeersBelow, PeerLive,
+        MessageSettled, SessionUnreadable, ProfileUnusable, RootUnusable."""
         before = Place(profile.name, profile.cwd)
         after = renamed(self.root, before, self._free_name(before, name))
         load_profile(before.cwd)
@@ -86,6 +86,8 @@ class Renamer:
             taken = self.registry.get(name)
             where = f"it lives in {taken.cwd}" if taken else f"{self.root.peers / name} is in the way; move it away"
             raise NameTaken("new_name", f"{name!r} is taken, {where}; choose another name")
+        if before.cwd != after.cwd and (names := self.registry.below(before.cwd)):
+            raise PeersBelow(names, before.cwd, MOVED_AWAY)
         for identity in self.identities(before, after):
             check_socket_path(self.root.tmux_socket(identity))
         refuse_live(self.root, self.identities(before, after))

@@ -16,12 +16,13 @@ from transport.paths import Root
 from transport.profile import Profile, removed_path, save_profile
 from transport.relocate import Place, relocate
 from transport.scan import Skipped, resolve, scan
-from transport.settle import DirectoryTaken, NameTaken, default_directory, mend, settle
+from transport.settle import DirectoryTaken, NameTaken, PeersBelow, default_directory, mend, settle
 from transport.snapshot import RegistryCorrupt, RegistryNewer, RegistryUnusable, Snapshot, decode, snapshot_from
 from transport.verify import Problem, ProblemKind, check
 
 LOCK_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.005
+MOVED_AWAY: Final = "which is renamed with its peer; nothing was changed. Remove them first"
 
 Signature = tuple[int, int, int]
 
@@ -109,6 +110,10 @@ class Registry:
         name = snapshot.directories.get(resolve(cwd) or cwd)
         return snapshot.peers[name] if name else None
 
+    def below(self, cwd: Path) -> tuple[str, ...]:
+        """Return the names of the peers that work below a directory, not in it itself."""
+        return self.snapshot().below(cwd)
+
     def add(self, *profiles: Profile) -> None:
         """Make peers: their directories, profiles, entries below `peers/`, and the registry, all or nothing.
 
@@ -165,9 +170,11 @@ class Registry:
         """Give a peer another name, and its directory where that follows; returns the profile as written.
 
         It may be repeated from any point at which it was cut off, and is taken back by its reverse. Raises
-        NameTaken, DirectoryTaken, DirectoryLost, ProfileUnusable, RegistryUnusable.
+        NameTaken, DirectoryTaken, PeersBelow, DirectoryLost, ProfileUnusable, RegistryUnusable.
         """
         with self._writing() as snapshot:
+            if before.cwd != after.cwd and (names := snapshot.below(before.cwd)):
+                raise PeersBelow(names, before.cwd, MOVED_AWAY)
             own = {before, after}
             others = {name: known.cwd for name, known in snapshot.peers.items() if Place(name, known.cwd) not in own}
             _check_free(after, others, {cwd: name for name, cwd in others.items()})

@@ -1,7 +1,7 @@
 """A peer on disk: its directory, its profile, and the entry below `peers/` that leads there."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -22,6 +22,16 @@ class DirectoryTaken(InvalidInput):
     """Another peer works in this directory: the caller chooses another."""
 
     code = "directory-taken"
+
+
+class PeersBelow(PeerwakeError):
+    """Other peers work below a directory that was to go: the operator removes those first."""
+
+    code = "peers-below"
+
+    def __init__(self, names: Sequence[str], cwd: Path, why: str) -> None:
+        live = "lives" if len(names) == 1 else "live"
+        super().__init__(f"{', '.join(names)} {live} below {cwd}, {why}")
 
 
 def default_directory(root: Root, name: str) -> Path:

@@ -62,6 +62,10 @@ class Snapshot:
             name: "\n".join((profile.description, *profile.runtimes)).casefold() for name, profile in self.peers.items()
         }
 
+    def below(self, cwd: Path) -> tuple[str, ...]:
+        """Return the names of the peers that work below a directory, not in it itself."""
+        return tuple(name for name, profile in self.peers.items() if cwd in profile.cwd.parents)
+
     def page(self, query: str, offset: int, limit: int) -> tuple[tuple[Profile, ...], int]:
         """Return some of the peers that match, those whose name matches first, and how many match in all."""
         wanted = query.strip().casefold()

@@ -8,7 +8,7 @@ REFUSALS = frozenset(
         *("unknown-peer", "self", "undeclared-runtime", "stopped", "crash-looping", "foreign-service", "hop-limit"),
         *("rate-limited", "queue-full", "no-such-message", "not-allowed", "bad-credential", "invalid", "too-large"),
         *("live", "messages-waiting", "already-waking", "no-profile", "corrupt-profile"),
-        *("name-taken", "directory-taken", "not-registered", "message-state", "unknown-runtime"),
+        *("name-taken", "directory-taken", "peers-below", "not-registered", "message-state", "unknown-runtime"),
         *("asleep", "already-live", "cannot-resume", "ephemeral", "not-busy", "held", "no-keys"),
     }
 )

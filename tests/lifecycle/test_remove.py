@@ -26,6 +26,7 @@ from transport.profile import Profile, removed_path
 from transport.registry import Registry
 from transport.relocate import Place
 from transport.retired import Retired
+from transport.settle import PeersBelow
 from transport.spool.store import SpoolStore
 
 CLAUDE = Identity("claude", OLD)
@@ -249,6 +250,22 @@ def test_nobody_elses_directory_is_deleted(root: Root) -> None:
     stage.remove()
     assert (stage.cwd(OLD) / "work.txt").exists()
     assert not os.path.lexists(root.peers / OLD)
+
+
+def test_a_directory_below_which_other_peers_live_is_not_purged(stage: Stage) -> None:
+    alice = profile(stage)
+    for name in ("carol", "dave"):
+        (alice.cwd / "below" / name).mkdir(parents=True)
+        create(stage.registry, NewPeer(runtimes=("claude",), cwd=alice.cwd / "below" / name))
+    with pytest.raises(PeersBelow, match=f"carol, dave live below {alice.cwd}, .* repeat without --purge"):
+        stage.remover.check(alice, force=True, purge=True)
+    assert stage.registry.names() == (OLD, "bob", "carol", "dave")
+    stage.registry.remove("dave")
+    removal = Removal(Place(OLD, alice.cwd), True, alice.created_at)
+    stage.remover.begin(removal, force=True)
+    assert stage.remover.finish(removal).notes == (f"{alice.cwd} is left as it is; peers work there: carol",)
+    assert (alice.cwd / "below" / "carol" / ".peerwake" / "profile.json").exists()
+    assert stage.registry.names() == ("bob", "carol")
 
 
 def test_waiting_messages_refuse_unless_forced(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from transport.paths import Root, RootUnusable
 from transport.profile import CorruptProfile, Profile
 from transport.registry import Registry
 from transport.relocate import Place
-from transport.settle import NameTaken
+from transport.settle import NameTaken, PeersBelow
 from transport.spool.faults import SpoolUncertain
 from transport.spool.records import MessageSettled
 from transport.spool.store import SpoolStore
@@ -106,6 +106,30 @@ def test_a_taken_name_is_refused(stage: Stage) -> None:
     (stage.root.peers / NEW).mkdir()
     with pytest.raises(NameTaken, match="in the way"):
         stage.renamer.check(profile(stage), NEW)
+
+
+def test_a_directory_below_which_another_peer_lives_is_not_moved(stage: Stage) -> None:
+    alice = profile(stage)
+    change = stage.renamer.check(alice, NEW)
+    (alice.cwd / "carol").mkdir()
+    carol = create(stage.registry, NewPeer(runtimes=("claude",), cwd=alice.cwd / "carol"))
+    refused = f"carol lives below {alice.cwd}, .* nothing was changed"
+    with pytest.raises(PeersBelow, match=refused):
+        stage.renamer.check(alice, NEW)
+    with pytest.raises(PeersBelow, match=refused):
+        stage.renamer.carry_out(change)
+    assert stage.registry.get("carol") == carol and carol.path.exists()
+    stage.registry.remove("carol")
+    assert stage.outcome() == OLD
+
+
+def test_a_directory_that_stays_may_have_other_peers_below(root: Root) -> None:
+    stage = Stage(root.home, is_elsewhere=True)
+    stage.build()
+    (stage.cwd(OLD) / "carol").mkdir()
+    carol = create(stage.registry, NewPeer(runtimes=("claude",), cwd=stage.cwd(OLD) / "carol"))
+    stage.renamer.carry_out(stage.renamer.check(profile(stage), NEW))
+    assert stage.registry.get("carol") == carol and carol.path.exists()
 
 
 @pytest.mark.parametrize("name", [OLD, NEW])

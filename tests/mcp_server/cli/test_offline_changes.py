@@ -89,6 +89,17 @@ def test_purge_deletes_what_was_made_for_the_peer(peerwake: Run, root: Root, ali
     assert own.is_dir() and not os.path.lexists(root.peers / "carol")
 
 
+@pytest.mark.parametrize("command", [("remove", "alice", "--force", "--purge"), ("rename", "alice", "alicia")])
+def test_who_lives_below_is_named_and_kept(peerwake: Run, root: Root, alice: Profile, command: tuple[str, ...]) -> None:
+    (alice.cwd / "carol").mkdir()
+    carol = create(Registry(root), NewPeer(runtimes=("scripted",), cwd=alice.cwd / "carol"))
+    refused = peerwake(*command, "--json")
+    error = json.loads(refused.stdout)["error"]
+    assert (refused.returncode, error["code"]) == (4, "peers-below")
+    assert error["message"].startswith(f"carol lives below {alice.cwd}, ")
+    assert names(root) == ("alice", "bob", "carol") and carol.path.exists()
+
+
 @pytest.mark.parametrize("command", [("remove", "alice", "--force"), ("rename", "alice", "alicia")])
 def test_inside_a_session_both_are_refused(peerwake: Run, root: Root, alice: Profile, command: tuple[str, ...]) -> None:
     process = identify(os.getpid())
