@@ -121,6 +121,7 @@ class Changes:
                 # What was on its way through this server's own writer.
                 spool, now = self.settler.spool, self.settler.clock.wall()
                 buried += tuple(await spool.bury_all(removal.name, f"{removal.name} was removed", now))
+                await spool.disown(removal.name)
             for dead in buried:
                 self.settler.buried(dead)
         return replace(removed, buried=buried)

@@ -52,7 +52,7 @@ class Deck:
         profile = self.resolver.registry.get(sender.personality)
         if profile is not None:
             return profile.intelligence
-        return Intelligence.ABSENT if sender == SYSTEM else Intelligence.NATURAL
+        return Intelligence.ABSENT if sender == SYSTEM or sender.is_gone else Intelligence.NATURAL
 
 
 @dataclass(slots=True)

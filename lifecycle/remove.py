@@ -154,7 +154,10 @@ class Remover:
         return self._closed(removal, Removed(removal.place, removal.is_purged, tuple(buried), withdrawn, notes))
 
     def _bury(self, store: SpoolStore, name: str) -> list[Buried]:
-        return store.bury_all(name, f"{name} was removed", self.clock.wall())
+        """Give up what waits for the peer; what it has sent goes on, and is no later peer's."""
+        buried = store.bury_all(name, f"{name} was removed", self.clock.wall())
+        store.disown(name)
+        return buried
 
     def _forget(self, name: str, *, is_last: bool) -> None:
         """Remove what belongs to the peer outside of its directory; only at last what keeps it from being woken."""

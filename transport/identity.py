@@ -10,6 +10,8 @@ from transport.transliterate import transliterate
 PERSONALITY: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 RUNTIME: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
 RESERVED: Final = frozenset({"operator", "peerwake"})
+GONE: Final = "~removed"
+"""What follows the name of a sender that was removed; no peer's name has it, so no later peer is that sender."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -18,6 +20,11 @@ class Identity:
 
     runtime: str
     personality: str
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether this was a sender that has been removed: nobody is it any more."""
+        return self.personality.endswith(GONE)
 
     def __str__(self) -> str:
         return f"{self.runtime}-{self.personality}"

@@ -38,6 +38,7 @@ from transport.logs import Logs
 from transport.message import Draft, accept
 from transport.paths import Root
 from transport.registry import Registry
+from transport.spool import upkeep
 from transport.spool.store import SpoolStore
 
 CALLS = ("replace", "rename", "unlink", "rmdir", "mkdir", "symlink", "fsync")
@@ -181,6 +182,7 @@ class Stage:
         assert not self.left_of(OLD)
         with SpoolStore(self.root.spool) as store:
             assert store.waiting() == {BOB: 4}, store.waiting()
+            assert store.read(upkeep.senders, OLD) == []
             assert sorted(record.message.body for record in store.dead(Identity("claude", OLD))) == ["to 0", "to 1"]
 
     def leases(self, store: SpoolStore, identity: Identity) -> list[Any]:

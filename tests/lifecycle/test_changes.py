@@ -12,15 +12,18 @@ from lifecycle.journal import Journal, Removal, Renaming
 from lifecycle.liveness import PeerLive
 from lifecycle.remove import MessagesWaiting, Removed, Remover
 from lifecycle.rename import Renamed, Renamer
-from lifecycle.requests import PeerStopped, UnknownPeer
+from lifecycle.requests import NotAllowed, PeerStopped, UnknownPeer
 from lifecycle.states import Mode, SendStatus
 from lifecycle.wake import AlreadyWaking
+from mcp_server.serve.callers import Caller
+from mcp_server.tools.queues import check_party
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.message import accept, check_draft
 from transport.paths import Root
 from transport.process import terminate
 from transport.relocate import Place
+from transport.spool import upkeep
 from transport.spool.store import SpoolStore
 from transport.vocabulary import MessageState, WakePolicy
 
@@ -143,6 +146,34 @@ async def test_repeating_what_was_cut_off_finishes_it(shop: Workshop) -> None:
     assert (await changes(shop).rename("alice", "alicia")).after == after
     Journal(shop.root).write(Removal(after))
     assert (await changes(shop).remove("alicia")).place == after
+
+
+async def test_a_new_peer_may_not_ask_about_what_a_removed_one_of_its_name_had_sent(shop: Workshop) -> None:
+    sent = await shop.send("bob", sender=ALICE, wait=0)
+    await changes(shop).remove("alice")
+    shop.peer()
+    report = await shop.parts.application.message(sent.message_id)
+    assert report.sender == "scripted-alice~removed"
+    with pytest.raises(NotAllowed, match="neither from you nor to you"):
+        check_party(Caller(ALICE, is_operator=False), report)
+    check_party(Caller(BOB, is_operator=False), report)
+
+
+async def test_what_is_on_its_way_from_a_peer_that_is_removed_is_no_later_peers(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Remover.finish
+
+    def finish(self: Remover, removal: Removal) -> Removed:
+        done = whole(self, removal)
+        with SpoolStore(shop.root.spool) as store:
+            store.enqueue(accept(check_draft("late"), ALICE, BOB, hops=0, now=1.0), cap=10, hop_limit=9)
+        return done
+
+    monkeypatch.setattr(Remover, "finish", finish)
+    await changes(shop).remove("alice")
+    with SpoolStore(shop.root.spool) as store:
+        assert store.read(upkeep.senders, "alice") == []
 
 
 LONG_AGO = "2020-01-01T00:00:00.000+00:00"

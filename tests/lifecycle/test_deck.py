@@ -8,7 +8,7 @@ import pytest
 from lifecycle.deck import Progress
 from tests.lifecycle.stage import ALICE, BOB, Scene, scene
 from transport.envelope import parse
-from transport.identity import OPERATOR, SYSTEM, Identity
+from transport.identity import GONE, OPERATOR, SYSTEM, Identity
 from transport.paths import Root
 from transport.spool.records import LeaseLost
 from transport.vocabulary import Intelligence, Stage
@@ -23,7 +23,13 @@ async def stage(root: Root) -> AsyncIterator[Scene]:
 
 @pytest.mark.parametrize(
     ("sender", "intelligence"),
-    [(BOB, "artificial"), (Identity("scripted", "olga"), "natural"), (OPERATOR, "natural"), (SYSTEM, "absent")],
+    [
+        (BOB, "artificial"),
+        (Identity("scripted", "olga"), "natural"),
+        (OPERATOR, "natural"),
+        (SYSTEM, "absent"),
+        (Identity("scripted", f"alice{GONE}"), "absent"),
+    ],
 )
 async def test_a_short_body_stands_in_the_envelope(stage: Scene, sender: Identity, intelligence: str) -> None:
     text = await stage.deck.text(stage.session(), await stage.send("hello", sender=sender))

@@ -27,6 +27,7 @@ from transport.registry import Registry
 from transport.relocate import Place
 from transport.retired import Retired
 from transport.settle import PeersBelow
+from transport.spool.records import Accepted
 from transport.spool.store import SpoolStore
 
 CLAUDE = Identity("claude", OLD)
@@ -74,6 +75,25 @@ def test_the_directory_stays_and_a_new_peer_may_have_it(stage: Stage) -> None:
         assert store.depth(CLAUDE) == 0
     assert Sessions(stage.root).last(CLAUDE) is None
     assert stage.registry.verify() == ()
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_what_it_had_sent_is_not_the_next_peers(stage: Stage, is_cut_off: bool) -> None:
+    def nightly(body: str) -> Accepted:
+        draft = Draft(body, idempotency_key="nightly")
+        return store.enqueue(accept(draft, CLAUDE, BOB, hops=0, now=stage.clock.wall()), cap=10, hop_limit=9)
+
+    with SpoolStore(stage.root.spool) as store:
+        first = nightly("of the old one").message
+        cut_off_when_unregistered(stage, purge=False) if is_cut_off else stage.remove()
+        create(stage.registry, NewPeer(runtimes=("claude",), name=OLD))
+        stage.recover()
+        second = nightly("of the new one")
+        assert not second.duplicate
+        assert store.bury(first.id, "poison", stage.clock.wall()).notice is None
+        store.lease(BOB, "fence", stage.clock.wall())
+        assert store.bury(second.message.id, "poison", stage.clock.wall()).notice is not None
+        assert store.depth(CLAUDE) == 1
 
 
 class CutOff(BaseException):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from transport.errors import InvalidInput
 from transport.identity import (
+    GONE,
     OPERATOR,
     PERSONALITY,
     RESERVED,
@@ -99,6 +100,15 @@ def test_normalizing_gives_a_name_or_a_refusal_and_is_stable(basename: str) -> N
         return
     assert check_personality(name) not in RESERVED
     assert normalize(name) == name
+
+
+@given(NAMES)
+def test_no_peer_has_the_name_of_a_sender_that_was_removed(name: str) -> None:
+    assert not Identity("claude", name).is_gone
+    gone = f"{name}{GONE}"
+    assert Identity("claude", gone).is_gone
+    with pytest.raises(InvalidInput):
+        check_personality(gone)
 
 
 def test_our_own_identities_are_valid_and_reserved() -> None:

@@ -20,7 +20,8 @@ _WAITING: Final = """
 def tell_waiting(db: sqlite3.Connection, recipient: Identity, reason: str, now: float) -> list[Message]:
     """Queue one notice for each sender with messages waiting for `recipient`; return them.
 
-    Nobody is told of a notice, nor are the operator, peerwake itself and the recipient told of anything.
+    Nobody is told of a notice, nor are the operator, peerwake itself, the recipient and a sender that was removed
+    told of anything.
     """
     values = (str(recipient), Kind.MESSAGE.value, str(OPERATOR), str(SYSTEM), str(recipient))
     waiting: dict[str, list[str]] = {}
@@ -28,6 +29,8 @@ def tell_waiting(db: sqlite3.Connection, recipient: Identity, reason: str, now: 
         waiting.setdefault(sender, []).append(message_id)
     notices = []
     for sender, ids in waiting.items():
+        if to_identity(sender).is_gone:
+            continue
         draft = Draft(_text(recipient, ids, reason), reply_to=ids[0])
         notices.append(accept(draft, SYSTEM, to_identity(sender), hops=0, now=now, kind=Kind.NOTICE))
         insert(db, notices[-1])

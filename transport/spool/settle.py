@@ -132,8 +132,8 @@ def release(
 def bury(db: sqlite3.Connection, message_id: str, reason: str, now: float, fence: str | None = None) -> Buried:
     """Give a message up and queue the notice to its sender in the same transaction.
 
-    No notice follows a notice, a message of the operator or of peerwake itself, or one that was
-    given up before: each message causes one notice at most.
+    No notice follows a notice, a message of the operator, of peerwake itself or of a sender that was
+    removed, or one that was given up before: each message causes one notice at most.
     Raises MessageUnknown, LeaseLost, MessageSettled.
     """
     seq, state = _standing(db, message_id)
@@ -219,7 +219,7 @@ def _give_up(db: sqlite3.Connection, seq: int, reason: str, now: float, state: s
     was_told = db.execute("SELECT 1 FROM events WHERE seq = ? AND event = 'dead' LIMIT 1", (seq,)).fetchone()
     db.execute(_SETTLE, (state, reason, now, seq))
     note(db, seq, state, reason, now)
-    if was_told or dead.kind is Kind.NOTICE or dead.sender in (OPERATOR, SYSTEM):
+    if was_told or dead.kind is Kind.NOTICE or dead.sender in (OPERATOR, SYSTEM) or dead.sender.is_gone:
         return dead
     text = _dropped_text(dead) if state == DROPPED else notice_text(dead.id, dead.recipient, reason)
     draft = Draft(text, topic=topic, reply_to=dead.id)

@@ -154,6 +154,11 @@ class Spool:
         """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
         return await self._in_batches(upkeep.bury_some, name, reason, now)
 
+    async def disown(self, name: str) -> None:
+        """See that no later peer of this name is the sender of what a removed one has sent."""
+        for sender in await self._reader.submit(upkeep.senders, name):
+            await self._in_batches(upkeep.disown_some, sender)
+
     async def purge(self, older_than: float, now: float) -> int:
         """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""
         return await self._writer.submit(upkeep.purge, older_than, now)

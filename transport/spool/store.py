@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
@@ -147,6 +148,11 @@ class SpoolStore:
     def bury_all(self, name: str, reason: str, now: float) -> list[Buried]:
         """Make a dead letter of every message that waits for a peer, and queue the notices to their senders."""
         return _all_of(lambda: self.write(upkeep.bury_some, name, reason, now))
+
+    def disown(self, name: str) -> None:
+        """See that no later peer of this name is the sender of what a removed one has sent."""
+        for sender in self.read(upkeep.senders, name):
+            _all_of(partial(self.write, upkeep.disown_some, sender))
 
     def purge(self, older_than: float, now: float) -> int:
         """Delete the oldest messages consumed or dropped before wall time `older_than`; returns how many, 0 at last."""

@@ -5,7 +5,7 @@ import os
 import sqlite3
 from typing import Final
 
-from transport.identity import Identity
+from transport.identity import GONE, Identity
 from transport.spool.records import BATCH, KEY_WINDOW_SECONDS, Buried, MessageSettled, Row, to_identity
 from transport.spool.settle import bury, note
 
@@ -65,7 +65,7 @@ def rename(db: sqlite3.Connection, old: str, new: str, now: float, moved: tuple[
     count = 0
     for (recipient,) in db.execute(_QUEUES, (old,)).fetchall():
         count += _readdress(db, recipient, _under(recipient, new), now)
-    for (sender,) in db.execute(_SENDERS, (old,)).fetchall():
+    for sender in senders(db, old):
         db.execute("UPDATE messages SET sender = ? WHERE sender = ?", (_under(sender, new), sender))
     if moved is not None:
         _move_attachments(db, *moved)
@@ -82,6 +82,21 @@ def bury_some(db: sqlite3.Connection, name: str, reason: str, now: float) -> lis
         )
         found += [bury(db, message_id, reason, now) for (message_id,) in rows.fetchall()]
     return found
+
+
+def senders(db: sqlite3.Connection, name: str) -> list[str]:
+    """Return the identities under which a peer has sent any message that is still kept."""
+    return [sender for (sender,) in db.execute(_SENDERS, (name,))]
+
+
+def disown_some(db: sqlite3.Connection, sender: str) -> list[int]:
+    """Write to up to 500 messages that their sender was removed; return which.
+
+    No later peer of the name is their sender: neither their keys nor their notices nor their histories are its own.
+    """
+    rows = db.execute("SELECT seq FROM messages WHERE sender = ? LIMIT ?", (sender, BATCH)).fetchall()
+    db.executemany("UPDATE messages SET sender = ? WHERE seq = ?", [(sender + GONE, seq) for (seq,) in rows])
+    return [seq for (seq,) in rows]
 
 
 def _refuse_leased(db: sqlite3.Connection, name: str) -> None:

@@ -1,7 +1,7 @@
 """Those whose messages wait for a peer that nobody wakes are told, once each."""
 
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, letter
-from transport.identity import OPERATOR, SYSTEM
+from transport.identity import OPERATOR, SYSTEM, Identity
 from transport.spool.store import SpoolStore
 from transport.vocabulary import Kind, MessageState
 
@@ -29,6 +29,8 @@ def test_nobody_is_told_of_a_notice_nor_is_who_cannot_read_it(store: SpoolStore)
     store.enqueue(letter(sender=BOB), **LIMITS)
     settled = store.enqueue(letter(sender=CAROL), **LIMITS).message
     store.bury(settled.id, "poison", NOW)
+    store.enqueue(letter(sender=Identity("codex", "dave")), **LIMITS)
+    store.disown("dave")
     assert store.tell_waiting(BOB, WHY, NOW) == []
 
 

@@ -1,11 +1,15 @@
 """Purging and renaming."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, fill, letter
 from transport.identity import OPERATOR, Identity
 from transport.spool import upkeep
 from transport.spool.records import MessageSettled
+from transport.spool.spool import Spool
 from transport.spool.store import SpoolStore
 
 DAY = 86_400.0
@@ -120,6 +124,39 @@ def test_renaming_onto_a_delivery_waits_for_it(store: SpoolStore) -> None:
     lease = store.lease(CODEX_CAROL, "fence", NOW)
     assert lease is not None
     assert lease.message.id == first.id
+
+
+def test_what_a_removed_peer_has_sent_is_no_later_peers(store: SpoolStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 2)
+    others = [Identity("claude", "old-alice"), CAROL]
+    kept = [*fill(store, 1, sender=others[0]), *fill(store, 1, sender=others[1], idempotency_key="nightly")]
+    first, *more = (*fill(store, 1, idempotency_key="nightly"), *fill(store, 4))
+    fill(store, 1, sender=Identity("codex", "alice"))
+    store.disown("alice")
+    again = store.enqueue(letter("another", idempotency_key="nightly", at=NOW + 1), **LIMITS)
+    assert (again.duplicate, again.message.body) == (False, "another")
+    assert store.repeated(ALICE, "nightly", NOW + 1) == replace(again, duplicate=True)
+    assert store.repeated(CAROL, "nightly", NOW + 1) is not None
+    assert store.bury(first.id, "poison", NOW).notice is None
+    assert store.drop(more[0].id, NOW).notice is None
+    assert len(store.expire(NOW + 9, 8.5)) == 6
+    assert store.waiting() == {BOB: 1} | dict.fromkeys(others, 1)
+    senders = {record.message.id: record.message.sender for record in store.dead()}
+    assert [senders[message.id] for message in kept] == others
+    assert str(senders[first.id]) == "claude-alice~removed"
+    check_counts(store)
+
+
+async def test_a_rename_leaves_what_a_removed_peer_of_the_name_has_sent(path: Path) -> None:
+    with SpoolStore(path) as store:
+        (old,) = fill(store, 1)
+        async with Spool(path) as spool:
+            await spool.disown("alice")
+        (new,) = fill(store, 1)
+        store.rename("alice", "alicia", NOW)
+        assert store.bury(old.id, "poison", NOW).notice is None
+        notice = store.bury(new.id, "poison", NOW).notice
+        assert notice is not None and notice.recipient == Identity("claude", "alicia")
 
 
 def test_all_that_waits_for_a_peer_is_buried_with_notices(store: SpoolStore) -> None:
