@@ -183,7 +183,8 @@ class Stage:
         with SpoolStore(self.root.spool) as store:
             assert store.waiting() == {BOB: 4}, store.waiting()
             assert store.read(upkeep.senders, OLD) == []
-            assert sorted(record.message.body for record in store.dead(Identity("claude", OLD))) == ["to 0", "to 1"]
+            letters = [store.message(record.message.id) for record in store.dead(Identity("claude", OLD))]
+            assert sorted(letter.message.body for letter in letters if letter) == ["to 0", "to 1"]
 
     def leases(self, store: SpoolStore, identity: Identity) -> list[Any]:
         found = []

@@ -8,7 +8,7 @@ from transport.spool import settle
 from transport.spool.faults import SpoolError
 from transport.spool.records import (
     BATCH,
-    RECORD,
+    LISTED,
     Handled,
     Letter,
     MessageSettled,
@@ -24,9 +24,9 @@ Verb = Callable[[sqlite3.Connection, str, float], object]
 
 
 def listed(db: sqlite3.Connection, which: Which, limit: int) -> tuple[list[Record], int]:
-    """Return the newest of these dead letters without their history, and how many there are in all."""
+    """Return the newest of these dead letters without body and history, and how many there are in all."""
     where, values = _where(which)
-    rows = db.execute(f"{RECORD} WHERE {where} ORDER BY m.settled_at DESC, m.seq DESC LIMIT ?", (*values, limit))
+    rows = db.execute(f"{LISTED} WHERE {where} ORDER BY m.settled_at DESC, m.seq DESC LIMIT ?", (*values, limit))
     (total,) = db.execute(f"SELECT count(*) FROM messages AS m WHERE {where}", values).fetchone()
     return [to_record(row) for row in rows], total
 

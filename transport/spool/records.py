@@ -151,16 +151,17 @@ class Record:
 
 Row = Sequence[Any]
 
-MESSAGE: Final = (
-    "m.id, m.nonce, m.sender, m.recipient, b.body, m.topic, m.attachments, m.reply_to,"
-    " m.idempotency_key, m.hops, m.accepted_at, m.kind, m.removed_controls"
+_BEFORE: Final = "m.id, m.nonce, m.sender, m.recipient"
+_AFTER: Final = (
+    "m.topic, m.attachments, m.reply_to, m.idempotency_key, m.hops, m.accepted_at, m.kind, m.removed_controls"
 )
+_STATE: Final = "m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_before, m.reason, m.settled_at, m.seq"
+MESSAGE: Final = f"{_BEFORE}, b.body, {_AFTER}"
 MESSAGE_WIDTH: Final = 13
 FROM: Final = "FROM messages AS m JOIN bodies AS b USING (seq)"
-RECORD: Final = f"""
-    SELECT {MESSAGE}, m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_before, m.reason,
-        m.settled_at, m.seq {FROM}
-"""
+RECORD: Final = f"SELECT {MESSAGE}, {_STATE} {FROM}"
+LISTED: Final = f"SELECT {_BEFORE}, '', {_AFTER}, {_STATE} FROM messages AS m"
+"""The columns of `RECORD` without a body: those of ten thousand letters may be gigabytes."""
 
 
 def to_message(row: Row) -> Message:
@@ -183,7 +184,7 @@ def to_message(row: Row) -> Message:
 
 
 def to_record(row: Row, events: tuple[Event, ...] = ()) -> Record:
-    """Return the record of a row with the columns of `RECORD`."""
+    """Return the record of a row with the columns of `RECORD` or `LISTED`."""
     state, stage, attempts, fence, leased_at, not_before, reason, settled_at, _ = row[MESSAGE_WIDTH:]
     return Record(
         message=to_message(row),

@@ -208,11 +208,11 @@ class Spool:
         return await self._reader.submit(views.message, message_id)
 
     async def dead(self, recipient: Identity | None = None, limit: int = 100) -> list[Record]:
-        """Return the newest dead letters of a recipient, or of all, without their history."""
+        """Return the newest dead letters of a recipient, or of all, without body and history."""
         return await self._reader.submit(views.dead, recipient, limit)
 
     async def letters(self, which: Which, limit: int) -> tuple[list[Record], int]:
-        """Return the newest of some dead letters without their history, and how many there are in all."""
+        """Return the newest of some dead letters without body and history, and how many there are in all."""
         return await self._reader.submit(letters.listed, which, limit)
 
     async def sent_since(self, message_id: str) -> bool:

@@ -207,11 +207,11 @@ class SpoolStore:
         return self.read(views.message, message_id)
 
     def dead(self, recipient: Identity | None = None, limit: int = 100) -> list[Record]:
-        """Return the newest dead letters of a recipient, or of all, without their history."""
+        """Return the newest dead letters of a recipient, or of all, without body and history."""
         return self.read(views.dead, recipient, limit)
 
     def letters(self, which: Which, limit: int) -> tuple[list[Record], int]:
-        """Return the newest of some dead letters without their history, and how many there are in all."""
+        """Return the newest of some dead letters without body and history, and how many there are in all."""
         return self.read(letters.listed, which, limit)
 
     def sent_since(self, message_id: str) -> bool:

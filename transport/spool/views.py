@@ -7,6 +7,7 @@ from transport.clock import iso
 from transport.identity import Identity
 from transport.spool.records import (
     FROM,
+    LISTED,
     MESSAGE,
     MESSAGE_WIDTH,
     RECORD,
@@ -113,9 +114,9 @@ def message(db: sqlite3.Connection, message_id: str) -> Record | None:
 
 
 def dead(db: sqlite3.Connection, recipient: Identity | None, limit: int) -> list[Record]:
-    """Return the newest dead letters of a recipient, or of all, without their history."""
+    """Return the newest dead letters of a recipient, or of all, without body and history."""
     where, values = ("", ()) if recipient is None else ("AND m.recipient = ?", (str(recipient),))
-    rows = db.execute(f"{RECORD} WHERE m.state = 'dead' {where} ORDER BY m.seq DESC LIMIT ?", (*values, limit))
+    rows = db.execute(f"{LISTED} WHERE m.state = 'dead' {where} ORDER BY m.seq DESC LIMIT ?", (*values, limit))
     return [to_record(row) for row in rows]
 
 

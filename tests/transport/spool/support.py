@@ -36,6 +36,11 @@ def fill(store: SpoolStore, count: int, **changes: Any) -> list[Message]:
     return [store.enqueue(letter(f"message {number}", **changes), **LIMITS).message for number in range(count)]
 
 
+def listed(*messages: Message) -> list[Message]:
+    """Return messages as they stand in a list: without their bodies."""
+    return [replace(message, body="") for message in messages]
+
+
 @contextmanager
 def child(what: str, path: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
     """Run one of the functions of `children.py` in a process of its own; killed at the end if it still runs."""

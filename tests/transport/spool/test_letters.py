@@ -1,5 +1,7 @@
 """Dead letters in bulk, and that no notice ever causes another."""
 
+import sqlite3
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, fill, letter
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, fill, letter, listed
 from transport.errors import PeerwakeError
 from transport.identity import OPERATOR, Identity
-from transport.message import Message
-from transport.spool import letters
+from transport.message import MAX_BODY_BYTES, Message
+from transport.spool import letters, settle
+from transport.spool.accept import insert
 from transport.spool.records import Handled, MessageSettled, MessageUnknown, Which
 from transport.spool.spool import Spool
 from transport.spool.store import SpoolStore
@@ -36,11 +39,29 @@ def test_listed_by_peer_and_age_newest_first_with_the_number_of_all(store: Spool
     old, new = dead(store, 1, NOW)[0], dead(store, 1, NOW + 100)[0]
     (other,) = dead(store, 1, NOW + 50, to=CAROL)
     records, total = store.letters(ALL, 2)
-    assert ([record.message for record in records], total) == ([new, other], 3)
+    assert ([record.message for record in records], total) == (listed(new, other), 3)
     records, total = store.letters(Which((BOB,), NOW + 99), 10)
-    assert ([record.message for record in records], total) == ([old], 1)
+    assert ([record.message for record in records], total) == (listed(old), 1)
     assert store.letters(Which((ALICE, CAROL), NOW), 10) == ([], 0)
     assert store.letters(Which((), NOW + 1000), 10) == ([], 0)
+
+
+def test_a_list_of_large_letters_is_small(store: SpoolStore) -> None:
+    large = [letter("x" * MAX_BODY_BYTES, sender=OPERATOR) for _ in range(40)]
+
+    def give_up(db: sqlite3.Connection) -> None:
+        for message in large:
+            insert(db, message)
+            settle.bury(db, message.id, "poison", NOW)
+
+    store.write(give_up)
+    for look in (lambda: store.letters(ALL, 10_000)[0], lambda: store.dead(limit=1_000)):
+        tracemalloc.start()
+        found = look()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(found) == len(large)
+        assert peak < 1 << 20
 
 
 def test_retried_letters_keep_the_order_of_their_acceptance(store: SpoolStore) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter, listed
 from transport.identity import OPERATOR, SYSTEM, Identity
 from transport.message import Message
 from transport.spool import settle, upkeep
@@ -198,7 +198,7 @@ def test_notice_never_causes_a_notice(store: SpoolStore) -> None:
     assert notice is not None
     assert store.bury(notice.id, "expired", NOW).notice is None
     assert store.waiting() == {}
-    assert [record.message for record in store.dead()] == [notice, message]
+    assert [record.message for record in store.dead()] == listed(notice, message)
 
 
 def test_notice_ignores_the_cap(store: SpoolStore) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, child, letter, said
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, check_counts, child, letter, listed, said
 from transport.identity import Identity
 from transport.message import Message
 from transport.spool.faults import SpoolBusy, SpoolClosed, SpoolCorrupt, SpoolFailed
@@ -72,7 +72,7 @@ async def test_dead_letters(spool: Spool) -> None:
     first, second = [(await spool.enqueue(letter(), **LIMITS)).message for _ in range(2)]
     notice = (await spool.bury(first.id, "poison", NOW)).notice
     assert notice is not None
-    assert [record.message for record in await spool.dead(BOB)] == [first]
+    assert [record.message for record in await spool.dead(BOB)] == listed(first)
     await spool.retry(first.id, NOW)
     await spool.drop(second.id, NOW)
     assert await spool.rename("bob", "carol", NOW) == 1

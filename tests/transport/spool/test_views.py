@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter
+from tests.transport.spool.support import ALICE, BOB, CAROL, LIMITS, NOW, fill, letter, listed
 from transport.clock import iso
 from transport.identity import Identity
 from transport.message import Message
@@ -79,9 +79,9 @@ def test_dead_letters_are_listed_newest_first(store: SpoolStore) -> None:
     messages = [*fill(store, 3), *fill(store, 2, to=CAROL)]
     for message in messages:
         store.bury(message.id, "poison", NOW)
-    assert [record.message for record in store.dead()] == messages[::-1]
-    assert [record.message for record in store.dead(BOB)] == messages[2::-1]
-    assert [record.message for record in store.dead(limit=2)] == messages[:2:-1]
+    assert [record.message for record in store.dead()] == listed(*messages[::-1])
+    assert [record.message for record in store.dead(BOB)] == listed(*messages[2::-1])
+    assert [record.message for record in store.dead(limit=2)] == listed(*messages[:2:-1])
     assert store.dead(ALICE) == []
 
 
