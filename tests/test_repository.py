@@ -12,6 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mcp_server.setting_sources import NOT_SETTINGS
+from mcp_server.settings import ALL
 from mcp_server.version import VERSION
 
 TOP = Path(__file__).parent.parent
@@ -22,6 +24,9 @@ PACKAGES = ["mcp_server", "lifecycle", "transport"]
 COMMANDS = ("demo", "test", "test-clients", "conformance", "check", "bench", "coverage", "flakes", "mutants", "lock")
 GENERATED = {"__pycache__", "dist", "build", "htmlcov"}
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+VARIABLE = re.compile(rb"PEERWAKE_[A-Z][A-Z0-9_]*")
+# What tests call a variable that there is not.
+MADE_UP = {f"PEERWAKE_{name}" for name in ("PROT", "X", "ATTEMPS", "TIKC_SECONDS", "QUITE_ELSE", "PROMPT")}
 PLATFORMS = [
     {
         "sys_platform": system,
@@ -157,6 +162,14 @@ def test_no_file_names_a_package_registry_or_this_machine() -> None:
         if word.encode() in path.read_bytes()
     ]
     assert not found
+
+
+def test_every_variable_of_the_repository_is_a_setting_or_known_as_none() -> None:
+    lists = {TOP / "mcp_server/setting_sources.py", Path(__file__)}
+    used = {word.decode() for path in own_files() if path not in lists for word in VARIABLE.findall(path.read_bytes())}
+    settings = {f"PEERWAKE_{name.upper()}" for name in ALL}
+    assert used - settings - MADE_UP == NOT_SETTINGS, "who sets one that NOT_SETTINGS lacks is told to unset it"
+    assert used >= MADE_UP
 
 
 def test_every_link_of_the_readme_leads_somewhere() -> None:
