@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lifecycle.board import Board, Status
+from lifecycle.reports import report, whole
 from lifecycle.requests import Letters, MessageReport, NoSuchMessage, QueueRow, Selection
 from lifecycle.resolve import Resolver
 from transport.clock import Clock, iso
 from transport.identity import Identity, parse_identity
 from transport.logs import Logs
+from transport.profile import Profile
 from transport.registry import Registry
 from transport.spool.records import AHEAD_SECONDS, Handled, QueueView, Record, Which
 from transport.spool.spool import Spool
@@ -105,7 +107,7 @@ class Queues:
             detail=_detail(hold, view, status),
         )
 
-    async def record(self, message_id: str) -> Record:
+    async def _record(self, message_id: str) -> Record:
         """Return one message with its body and history; raises NoSuchMessage."""
         record = await self.spool.message(message_id)
         if record is None:
@@ -114,12 +116,17 @@ class Queues:
 
     async def message(self, message_id: str) -> MessageReport:
         """Return one message's history; raises NoSuchMessage."""
-        return self.report(await self.record(message_id))
+        return self._report(await self._record(message_id))
+
+    async def show(self, message_id: str) -> dict[str, Any]:
+        """Return one message as a document, with its body; raises NoSuchMessage."""
+        record = await self._record(message_id)
+        return whole(record, self._whose(record))
 
     async def letters(self, selection: Selection, limit: int) -> Letters:
         """Return the newest dead letters of one peer or of all, and how many there are; raises UnknownPeer."""
         records, total = await self.spool.letters(await self._which(selection), limit)
-        return Letters(tuple(self.report(record) for record in records), total)
+        return Letters(tuple(self._report(record) for record in records), total)
 
     async def retry(self, selection: Selection) -> Handled:
         """Queue dead letters again, in the order of their acceptance; raises UnknownPeer."""
@@ -158,24 +165,11 @@ class Queues:
         rows = await self.rows(selection.personality)
         return Which(tuple(parse_identity(row.identity) for row in rows), until, or_after)
 
-    def report(self, record: Record) -> MessageReport:
-        """Return a record as it is shown: without its body, times in ISO 8601."""
-        message = record.message
-        profile = self.registry.get(message.recipient.personality)
-        return MessageReport(
-            message_id=message.id,
-            sender=str(message.sender),
-            recipient=str(message.recipient),
-            state=record.state,
-            stage=record.stage,
-            attempts=record.attempts,
-            accepted_at=iso(message.accepted_at),
-            settled_at=None if record.settled_at is None else iso(record.settled_at),
-            reason=record.reason,
-            host=profile.host if profile else "",
-            tenant_id=profile.tenant_id if profile else "",
-            events=tuple((iso(at), event, detail) for at, event, detail in record.events),
-        )
+    def _report(self, record: Record) -> MessageReport:
+        return report(record, self._whose(record))
+
+    def _whose(self, record: Record) -> Profile | None:
+        return self.registry.get(record.message.recipient.personality)
 
 
 def _detail(hold: Hold | None, view: QueueView, status: Status) -> str | None:

@@ -75,16 +75,7 @@ class Application:
         return await self.queues.letters(selection, limit)
 
     async def show(self, message_id: str) -> dict[str, Any]:
-        record = await self.queues.record(message_id)
-        message = record.message
-        return asdict(self.queues.report(record)) | {
-            "body": message.body,
-            "topic": message.topic,
-            "attachments": list(message.attachments),
-            "reply_to": message.reply_to,
-            "kind": message.kind,
-            "hops": message.hops,
-        }
+        return await self.queues.show(message_id)
 
     async def retry(self, selection: Selection) -> Handled:
         return await self.queues.retry(selection)

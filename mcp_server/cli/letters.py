@@ -59,8 +59,7 @@ def show_message(context: Context, shown: dict[str, Any]) -> None:
         if shown.get(name) not in (None, ""):
             context.say(f"{name + ':':<13} {tables.escape(shown[name])}")
     for event in shown.get("events") or ():
-        parts = event.values() if isinstance(event, dict) else event
-        context.say("  ".join(["", *(tables.escape(part) for part in parts if part)]))
+        context.say("  ".join(["", *(tables.escape(part) for part in event if part)]))
     for line in str(shown.get("body") or "").splitlines():
         context.say(f"  | {tables.escape(line)}")
 

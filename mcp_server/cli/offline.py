@@ -8,6 +8,7 @@ from typing import Any
 
 from lifecycle.flags import Flag, Flags
 from lifecycle.limits import Limits
+from lifecycle.reports import report, whole
 from lifecycle.requests import DeadLetter, NoSuchMessage, NotAllowed, Refused, SendRequest, SendResult
 from lifecycle.resolve import Resolver
 from lifecycle.session import Sessions, SessionUnreadable
@@ -154,14 +155,17 @@ class Offline:
             return [], 0
         recipients = None if name is None else self._identities(name)
         records, total = self.store.letters(Which(recipients, self.clock.wall() - older_seconds), limit)
-        return [self._report(record) for record in records], total
+        return [asdict(report(record, self._whose(record))) for record in records], total
 
     def message(self, message_id: str) -> dict[str, Any]:
         """Return one message with its history and its body; raises NoSuchMessage."""
         record = self.store.message(message_id) if self.has_spool else None
         if record is None:
             raise NoSuchMessage(f"there is no message {message_id!r:.60}; settled messages are kept for some days")
-        return self._report(record) | {"body": record.message.body}
+        return whole(record, self._whose(record))
+
+    def _whose(self, record: Record) -> Profile | None:
+        return self.registry.get(record.message.recipient.personality)
 
     def _row(self, profile: Profile, depths: dict[Identity, int]) -> dict[str, Any]:
         return {
@@ -198,17 +202,3 @@ class Offline:
         hold = (self.resolver.unwakeable(identity) or Hold.NO_SUPERVISOR) if view.depth else None
         shown = {name: value for name, value in asdict(view).items() if name != "not_before"}
         return shown | {"identity": str(identity), "last_receipt_at": received, "hold": hold, "detail": None}
-
-    def _report(self, record: Record) -> dict[str, Any]:
-        return {
-            "message_id": record.message.id,
-            "sender": str(record.message.sender),
-            "recipient": str(record.message.recipient),
-            "state": record.state,
-            "stage": record.stage,
-            "attempts": record.attempts,
-            "accepted_at": iso(record.message.accepted_at),
-            "settled_at": None if record.settled_at is None else iso(record.settled_at),
-            "reason": record.reason,
-            "events": [{"at": iso(at), "event": event, "detail": detail} for at, event, detail in record.events],
-        }

@@ -106,7 +106,7 @@ LETTER = {
     "accepted_at": "2026-11-20T08:04:46.000+00:00",
     "settled_at": None,
     "reason": "nobody answers",
-    "events": [{"at": "2026-11-20T08:04:46.000+00:00", "event": "accepted", "detail": ""}],
+    "events": [["2026-11-20T08:04:46.000+00:00", "accepted", ""]],
 }
 
 

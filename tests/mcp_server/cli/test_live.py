@@ -17,6 +17,9 @@ from lifecycle.attribution import recorded
 from lifecycle.session import Sessions
 from tests.live.world import World
 from tests.mcp_server.cli.conftest import TOP, Run
+from transport.clock import SystemClock
+from transport.identity import OPERATOR, Identity
+from transport.message import accept, check_draft
 from transport.paths import Root
 from transport.process import identify, terminate
 from transport.spool.store import SpoolStore
@@ -90,6 +93,27 @@ def test_what_was_spooled_without_a_server_is_delivered_by_the_next(peerwake: Ru
     shown = [until(lambda each=each: "consumed" in peerwake("queue", "show", each).stdout) for each in sent]
     assert shown == [True, True, True]
     assert json.loads(peerwake("queue", "--json").stdout)["queues"] == []
+
+
+def test_a_message_is_the_same_document_with_and_without_a_server(peerwake: Run, serve, root: Root) -> None:
+    peerwake("create", "bob", "--runtime", "scripted")
+    now, report = SystemClock().wall(), root.home / "report.md"
+    report.write_text("all of it")
+    with SpoolStore(root.spool) as store:
+        first = accept(check_draft("question"), OPERATOR, Identity("scripted", "gone"), hops=0, now=now)
+        draft = check_draft("more", topic="release", attachments=[str(report)], reply_to=first.id)
+        second = accept(draft, OPERATOR, Identity("scripted", "bob"), hops=1, now=now)
+        for letter in (first, second):
+            store.enqueue(letter, cap=10, hop_limit=20)
+            store.bury(letter.id, "nobody took it", now)
+    asked = [("queue", "show", first.id), ("queue", "show", second.id), ("queue", "show", first.id, second.id)]
+    asked.append(("queue", "--dead"))
+    alone = [json.loads(peerwake(*words, "--json").stdout) for words in asked]
+    serve()
+    assert alone == [json.loads(peerwake(*words, "--json").stdout) for words in asked]
+    assert (alone[1]["topic"], alone[1]["reply_to"], alone[1]["hops"]) == ("release", first.id, 1)
+    assert [event[1:] for event in alone[1]["events"]][-1] == ["dead", "nobody took it"]
+    assert all(each["host"] and each["tenant_id"] for each in alone[2]["messages"])
 
 
 def test_a_server_killed_while_a_send_waits_loses_nothing_and_doubles_nothing(
