@@ -12,7 +12,7 @@ from lifecycle.resolve import Resolver
 from transport.clock import Clock, iso
 from transport.identity import Identity, parse_identity
 from transport.logs import Logs
-from transport.profile import Profile
+from transport.profile import Profile, host, tenant
 from transport.registry import Registry
 from transport.spool.records import AHEAD_SECONDS, Handled, QueueView, Record, Which
 from transport.spool.spool import Spool
@@ -96,8 +96,8 @@ class Queues:
         hold = why_it_waits(view, status, around, now)
         return QueueRow(
             identity=str(identity),
-            host=profile.host if profile else "",
-            tenant_id=profile.tenant_id if profile else "",
+            host=profile.host if profile else host(),
+            tenant_id=profile.tenant_id if profile else tenant(),
             depth=view.depth,
             in_flight=view.in_flight,
             head_age_seconds=view.head_age_seconds,

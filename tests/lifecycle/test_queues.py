@@ -13,6 +13,7 @@ from tests.lifecycle.stage import ALICE, BOB, Scene, scene
 from transport.identity import OPERATOR, Identity
 from transport.message import Message
 from transport.paths import Root
+from transport.profile import host, tenant
 from transport.spool.records import QueueView
 from transport.vocabulary import Hold, MessageState, Stage, WakePolicy
 
@@ -99,7 +100,9 @@ async def test_more_than_a_hundred_queues_with_dead_letters_are_all_shown(stage:
     for number in range(120):
         letter = await stage.send(to=Identity("scripted", f"gone{number}"), sender=OPERATOR)
         await stage.spool.bury(letter.id, "gone", stage.clock.wall())
-    assert len(await queues(stage).rows(None)) == 120
+    rows = await queues(stage).rows(None)
+    assert len(rows) == 120
+    assert {(row.host, row.tenant_id) for row in rows} == {(host(), tenant())}
 
 
 async def test_what_waits_for_its_backoff_says_why_the_last_attempt_failed(stage: Scene) -> None:
