@@ -36,21 +36,27 @@ def run_on_peers(context: Context, argv: list[str], verb: str, summary: str) -> 
                 results += done["rows"]
             except Refused as refused:
                 refusals.append(refused)
-            except Failure:
-                show(context, results, refusals)
-                raise
+            except Failure as failure:
+                show(context, results, refusals, failure)
+                return failure.exit_code
     show(context, results, refusals)
     return Exit.REFUSED if refusals else Exit.OK
 
 
-def show(context: Context, results: list[dict[str, Any]], refusals: list[Refused]) -> None:
-    """Print what was done, then what was refused."""
+def show(
+    context: Context, results: list[dict[str, Any]], refusals: list[Refused], failure: Failure | None = None
+) -> None:
+    """Print what was done, then what was refused, then the failure that kept the rest from being tried."""
     whose = tables.whose(context)
     if context.wants_json:
         refused = [whose | {"code": refusal.code, "message": str(refusal)} for refusal in refusals]
-        tables.document(context, {"done": [whose | row for row in results], "refused": refused})
+        found: dict[str, Any] = {"done": [whose | row for row in results], "refused": refused}
+        if failure is not None:
+            found |= {"error": {"code": failure.code, "message": str(failure)}, **whose}
+        tables.document(context, found)
     else:
         for row in results:
             context.say(tables.escape(f"{row['identity']}: {row['state']}"))
-    for refusal in refusals:
-        context.note(tables.escape(refusal))
+    for problem in (*refusals, failure):
+        if problem is not None:
+            context.note(tables.escape(problem))

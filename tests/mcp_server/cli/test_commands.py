@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.mcp_server.cli.conftest import Run
-from tests.mcp_server.cli.control_server import ControlServer, Refuse
+from tests.mcp_server.cli.control_server import ControlServer, Hangup, Refuse
 from transport.paths import Root
 
 
@@ -86,6 +86,33 @@ def test_a_refused_peer_does_not_keep_the_others_from_being_stopped(peerwake: Ru
     assert [row["identity"] for row in shown["done"]] == ["claude-alice", "codex-alice"]
     assert shown["refused"][0]["code"] == "unknown-peer"
     assert all(row["host"] and row["tenant_id"] for row in shown["done"] + shown["refused"])
+
+
+@pytest.mark.parametrize(
+    ("problem", "exit_code", "code"),
+    [(Refuse("tmux-unknown", "tmux gave no answer"), 1, "tmux-unknown"), (Hangup(), 5, "unverified")],
+)
+def test_a_failure_after_some_peers_is_one_document_with_what_was_done(
+    peerwake: Run, root: Root, problem: Exception, exit_code: int, code: str
+) -> None:
+    def start(verb: str, args: dict[str, Any]) -> dict[str, Any]:
+        if args["name"] == "bob":
+            raise problem
+        if args["name"] == "al":
+            raise Refuse("unknown-peer", "there is no peer 'al'")
+        return {"rows": [{"identity": f"claude-{args['name']}", "state": "started"}]}
+
+    with ControlServer(root.server_socket, start) as heard:
+        done = peerwake("start", "al", "alice", "bob", "carol", "--json")
+        told = peerwake("start", "al", "alice", "bob", "carol")
+    shown = json.loads(done.stdout)
+    assert [row["identity"] for row in shown["done"]] == ["claude-alice"]
+    assert [row["code"] for row in shown["refused"]] == ["unknown-peer"]
+    assert shown["error"]["code"] == code and shown["host"] and shown["tenant_id"]
+    assert told.stdout == "claude-alice: started\n"
+    assert told.stderr == done.stderr == f"peerwake: there is no peer 'al'\npeerwake: {shown['error']['message']}\n"
+    assert (done.returncode, told.returncode) == (exit_code, exit_code)
+    assert [args["name"] for _, args in heard.calls] == ["al", "alice", "bob"] * 2
 
 
 def test_start_all(peerwake: Run, root: Root) -> None:
