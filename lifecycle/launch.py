@@ -52,6 +52,23 @@ class DirectoryGone(PeerwakeError):
     code = "directory-gone"
 
 
+class WrongIntelligence(PeerwakeError):
+    """The runtime is for peers of another intelligence; the operator corrects the profile."""
+
+    code = "wrong-intelligence"
+
+
+def refuse_intelligence(profile: Profile, runtime: Runtime) -> None:
+    """Raise WrongIntelligence for a runtime that needs what the peer is not."""
+    needed = runtime.requires_intelligence
+    if needed not in (None, profile.intelligence):
+        raise WrongIntelligence(
+            f"runtime {runtime.name} is for a peer of {needed} intelligence, and that of {profile.name} is"
+            f" {profile.intelligence}; set the one that is right in {profile.path} (intelligence, or the runtimes)"
+            " and run: peerwake verify --fix"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """Starts sessions; `operator` is the environment of the operator, `credential` proves an identity."""

@@ -15,7 +15,7 @@ from lifecycle.deaths import Deaths
 from lifecycle.exitcause import write_for_hook
 from lifecycle.flags import Flag
 from lifecycle.initial import InitialPrompt
-from lifecycle.launch import Launcher
+from lifecycle.launch import Launcher, refuse_intelligence
 from lifecycle.plan import Plan, Planner
 from lifecycle.resolve import Resolver
 from lifecycle.runtimes.base import CannotResume, Runtime
@@ -126,6 +126,7 @@ class Waker:
         profile = self.resolver.declared(identity)
         try:
             runtime: Runtime = await anyio.to_thread.run_sync(self.table.for_peer, identity.runtime, profile.cwd)
+            refuse_intelligence(profile, runtime)
             plan: Plan = await anyio.to_thread.run_sync(self.planner.plan, profile, runtime, asked, topic)
         except CannotResume as error:
             self.logs.lifecycle.write("resume-failed", identity=identity, reason=error)

@@ -135,10 +135,9 @@ def _installed() -> str:
 
 def _intelligence(asked: str | None, runtimes: list[Runtime]) -> Intelligence:
     needed = {runtime.requires_intelligence: runtime.name for runtime in runtimes if runtime.requires_intelligence}
-    if asked is None:
-        only_programs = all(runtime.name == COMMAND for runtime in runtimes)
-        return next(iter(needed), Intelligence.ABSENT if only_programs else Intelligence.ARTIFICIAL)
-    chosen = Intelligence(asked)
+    only_programs = all(runtime.name == COMMAND for runtime in runtimes)
+    usual = Intelligence.ABSENT if only_programs else Intelligence.ARTIFICIAL
+    chosen = Intelligence(asked) if asked is not None else next(iter(needed), usual)
     for intelligence, name in needed.items():
         if intelligence is not chosen:
             raise Refused(f"runtime {name} needs a peer of intelligence {intelligence}, not {chosen}", "invalid")

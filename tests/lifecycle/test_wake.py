@@ -23,13 +23,17 @@ from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import End, Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.clock import SystemClock
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, terminate
+from transport.profile import profile_path
+from transport.spool.records import Record
 from transport.tmux import commands
 from transport.tmux.control import TmuxUnknown
 from transport.tmux.listener import listener
 from transport.tmux.program import find_tmux
+from transport.vocabulary import MessageState
 
 DIALOG = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
 ALICE = Identity("scripted", "alice")
@@ -119,6 +123,32 @@ async def test_a_start_that_fails_leaves_no_record_and_counts(shop: Workshop) ->
             await shop.deck.waker.wake(ALICE)
         assert shop.deck.sessions.identities() == []
         assert shop.deck.flags.is_set(ALICE, Flag.FAILED) == (attempt == 2)
+
+
+async def test_a_runtime_for_another_intelligence_is_not_launched_and_the_sender_learns_it(root: Root) -> None:
+    root.runtimes.mkdir()
+    (root.runtimes / "scripted.toml").write_text('requires_intelligence = "natural"\n')
+    async with workshop(root, attempts=1) as shop:
+        bob = shop.peer("bob")
+        shop.deck.flags.set(bob, Flag.STOPPED)
+        shop.peer("alice", intelligence="natural")
+        edited, registry = profile_path(root.peers / "alice"), shop.parts.application.registry
+        edited.write_text(edited.read_text().replace('"natural"', '"artificial"'))
+        registry.rebuild()
+        async with shop.supervised():
+            sent = await shop.send("alice", sender=bob, wait=0)
+            record = await until(lambda: settled(shop, sent.message_id))
+        why = "scripted is for a peer of natural intelligence, and that of alice is artificial"
+        assert record.state is MessageState.DEAD and why in record.reason
+        assert str(edited) in record.reason and "peerwake verify --fix" in record.reason
+        assert "ev=wake-failed identity=scripted-alice code=wrong-intelligence" in shop.log()
+        assert shop.deck.sessions.identities() == []
+        assert (await shop.deck.spool.queue(bob, SystemClock().wall())).depth == 1
+
+
+async def settled(shop: Workshop, message_id: str) -> Record | None:
+    record = await shop.deck.spool.message(message_id)
+    return record if record is not None and record.settled_at is not None else None
 
 
 async def test_a_thousand_that_wait_for_a_slot_hold_no_files(shop: Workshop) -> None:

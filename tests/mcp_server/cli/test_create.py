@@ -159,6 +159,28 @@ def test_refusals_make_nothing(peerwake: Run, root: Root, argv: list[str], code:
     assert files(root.home) == before
 
 
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (["--runtime", "phone", "--intelligence", "artificial"], "runtime phone needs a peer of intelligence natural"),
+        (["--runtime", "phone", "--runtime", "oracle"], "runtime oracle needs a peer of intelligence artificial"),
+    ],
+)
+def test_a_runtime_for_another_intelligence_is_refused(
+    peerwake: Run, root: Root, argv: list[str], problem: str
+) -> None:
+    root.runtimes.mkdir()
+    for name, needed in (("phone", "natural"), ("oracle", "artificial")):
+        text = f'extends = "scripted"\nrequires_intelligence = "{needed}"\n'
+        (root.runtimes / f"{name}.toml").write_text(text)
+    done = peerwake("create", "x", *argv)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert problem in done.stderr
+    assert peerwake("create", "y", "--runtime", "phone").returncode == 0
+    made = Registry(root).get("y")
+    assert made is not None and made.intelligence is Intelligence.NATURAL
+
+
 def test_a_client_s_file_that_is_damaged_keeps_the_peer_from_being_made(
     peerwake: Run, root: Root, tmp_path: Path
 ) -> None:
