@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import takewhile
 
 from mcp_server.cli.context import Context, HomeUnknown, from_process
 from mcp_server.cli.exits import Exit
@@ -71,6 +72,8 @@ def _output_lost(code: Exit) -> int:
 
 def run(context: Context, argv: list[str]) -> int:
     """Run one command with a context; its failures become one line and a code."""
+    # Until the command has read its line: who asked for JSON gets the mistakes in it as JSON too.
+    context.wants_json = "--json" in takewhile(lambda word: word != "--", argv)
     try:
         return dispatch(context, argv)
     except HelpWanted as wanted:

@@ -71,6 +71,31 @@ def test_errors_in_json_when_json_was_asked_for(peerwake: Run) -> None:
     assert "serve --background" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["send", "--json"],
+        ["--json", "list"],
+        ["queue", "--jsn", "--json"],
+        ["snd", "--json"],
+        ["attach", "x", "--json"],
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_an_error_in_json_too(peerwake: Run, argv: list[str]) -> None:
+    done = peerwake(*argv)
+    assert done.returncode == 2
+    shown = json.loads(done.stdout)
+    assert shown["error"]["code"] == "usage"
+    assert shown["host"] and shown["tenant_id"]
+    assert done.stderr == f"peerwake: {shown['error']['message']}\n"
+
+
+def test_json_after_the_end_of_the_options_is_a_word(peerwake: Run) -> None:
+    done = peerwake("list", "a", "--", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("peerwake: one word too many: '--json'")
+
+
 def test_a_closed_pipe_is_quiet(environ: dict[str, str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
