@@ -8,14 +8,14 @@
         assert product.taken(alice) == [sent["message_id"]]
 
 Nothing is configured but by `peerwake create`; the clients find the scripted model through variables of
-the server's environment.
+the server's environment. A failure inside the world carries the last lines of its logs as a note.
 """
 
 import json
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -36,6 +36,18 @@ from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
 from transport.tmux.server import Started
 from transport.vocabulary import Receipt
+
+LAST_LINES: Final = 60
+
+
+def tail(path: Path) -> str:
+    """Return the last lines of a log under a heading, or why there are none."""
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        return f"--- {path.name}: {error.strerror}"
+    shown = lines[-LAST_LINES:]
+    return "\n".join([f"--- {path.name}, the last {len(shown)} of {len(lines)} lines:", *shown])
 
 
 class Product(ClientWorld):
@@ -61,6 +73,9 @@ class Product(ClientWorld):
         return self._python
 
     async def __aexit__(self, *exc: object) -> None:
+        for error in exc:
+            if isinstance(error, BaseException):
+                error.add_note(self.last_lines())
         with anyio.CancelScope(shield=True):
             for client in self.views:
                 await client.pane.aclose()
@@ -237,6 +252,11 @@ class Product(ClientWorld):
             if event.role is Role.RESULT and text in event.text
         }
         return sorted(found)
+
+    def last_lines(self) -> str:
+        """Return the ends of the logs, for whoever reads of a failure when this world is gone."""
+        logs = (self.root.logs / f"{name}.log" for name in ("lifecycle", "delivery", "exits"))
+        return "\n".join(map(tail, (*logs, self.base / "serve.log")))
 
     def log(self, name: str) -> str:
         """Return a log file, empty when there is none."""
