@@ -13,7 +13,7 @@ from typing import Final
 
 from lifecycle.deathwatch import boot_id
 from transport.errors import PeerwakeError
-from transport.files import LockHeld, locked
+from transport.files import LockHeld, locked, replace
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, start_detached
@@ -140,7 +140,7 @@ def _add(root: Root, identity: Identity, process: ProcessId) -> bool:
             with suppress(FileExistsError):
                 os.link(temporary, path)
         elif process.is_alive():
-            temporary.replace(path)
+            replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from transport.errors import InvalidInput, PeerwakeError
+from transport.files import fsync
 from transport.identity import Identity, parse_identity
 from transport.retired import Retired
 
@@ -116,7 +117,7 @@ def _create(path: Path) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
-            os.fsync(file.fileno())
+            fsync(file.fileno())
         try:
             os.link(aside, path)
         except FileExistsError:

@@ -13,6 +13,7 @@ from typing import Final
 
 from mcp_server.serve.options import AddressInUse, ServeOptions, ServerRunning
 from transport.errors import PeerwakeError
+from transport.files import replace
 from transport.paths import check_socket_path
 
 BACKLOG: Final = 4096
@@ -105,7 +106,7 @@ def _bind(listener: socket.socket, path: Path) -> int:
         aside.chmod(0o600)
         listener.listen(BACKLOG)
         inode = aside.stat().st_ino
-        os.replace(aside, path)
+        replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

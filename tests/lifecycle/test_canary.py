@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +144,23 @@ def test_a_server_that_survived_its_dismissal_is_watched_again_later(caged: Cage
     caged.settle()
     caged.kill("alice")
     assert caged.deaths(1)[0]["cause"] == "SIGKILL"
+
+
+def test_a_watch_that_the_disk_does_not_take_is_told_and_leaves_what_was_there(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    here = identify(os.getpid())
+    assert here is not None
+    path = canary.watch_file(root, ALICE, here.pid)
+    path.parent.mkdir()
+    path.write_text("1\nof another boot\n")
+    monkeypatch.setattr("lifecycle.canary.replace", full)
+    assert canary.ensure(root, ALICE, here) is Ensured.FAILED
+    assert path.read_text() == "1\nof another boot\n"
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_ensure_tells_what_it_did(caged: Cages, root: Root) -> None:

@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from transport.clock import Clock, SystemClock
 from transport.errors import InvalidInput, PeerwakeError
+from transport.files import replace
 from transport.paths import check_socket_path
 from transport.process import DeadlinePassed, ProcessId, group, identify, run, terminate
 from transport.scope import scope_command
@@ -201,7 +202,7 @@ def _set_up(tmux: str, spec: ServerSpec, server: ProcessId, deadline: float) -> 
         pane_log_bytes=PANE_LOG_BYTES,
     )
     if spec.pane_log is not None and os.path.lexists(spec.pane_log):
-        spec.pane_log.replace(spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
+        replace(spec.pane_log, spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
     # A client that creates a session gives it its own PATH.
     env = CLIENT_ENV | {name: spec.env[name] for name in ("PATH",) if name in spec.env}
     done = run(commands.client(tmux, spec.socket, *steps), deadline=deadline, env=env, cwd=spec.cwd)

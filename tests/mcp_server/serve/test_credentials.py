@@ -78,6 +78,21 @@ def test_many_starters_agree_on_one_key(root: Root) -> None:
     assert len(set(tokens)) == 1
 
 
+def test_a_key_that_the_disk_does_not_take_is_told_and_leaves_nothing(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = os.listdir(root.home)
+    with monkeypatch.context() as disk:
+        disk.setattr("mcp_server.serve.credentials.fsync", full)
+        with pytest.raises(SecretUnusable, match=f"{root.secret}: No space left"):
+            load_credentials(root.secret)
+    assert os.listdir(root.home) == before
+    assert load_credentials(root.secret)
+
+
 def test_a_key_open_to_others_is_refused_with_the_command(root: Root) -> None:
     load_credentials(root.secret)
     root.secret.chmod(0o640)

@@ -132,3 +132,18 @@ def test_no_socket_at_all_is_told_like_any_other_refusal(root: Root, monkeypatch
     monkeypatch.setattr(socket, "socket", full)
     with pytest.raises(CannotListen, match="Too many open files"), unix_listener(root.server_socket):
         raise AssertionError("it listens")
+
+
+def test_a_socket_that_the_disk_does_not_take_is_told_and_leaves_nothing(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("mcp_server.serve.sockets.replace", full)
+        with pytest.raises(CannotListen, match="No space left on device"), unix_listener(root.server_socket):
+            raise AssertionError("it listens")
+    assert [path.name for path in root.run.iterdir() if path.name.endswith((".s", ".sock"))] == []
+    with unix_listener(root.server_socket):
+        assert root.server_socket.exists()

@@ -20,7 +20,7 @@ from tests.terminal import directory, until
 from transport.errors import InvalidInput
 from transport.logs import quote
 from transport.paths import RootUnusable
-from transport.process import DeadlinePassed, Finished, ancestry, group, identify, start_time
+from transport.process import DeadlinePassed, Finished, ProcessId, ancestry, group, identify, start_time
 from transport.tmux import server as server_module
 from transport.tmux.exit_script import exit_script
 from transport.tmux.program import find_tmux
@@ -220,6 +220,28 @@ async def test_what_cannot_be_started_is_refused_and_leaves_nothing() -> None:
         with pytest.raises(StartFailed):
             await start(sh(path, "read x", cwd=path / "missing"))
         assert not (path / "t.sock").exists()
+
+
+async def test_a_pane_log_that_cannot_be_moved_away_leaves_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with directory() as path:
+        spec = sh(path, "sleep 100", pane_log=path / "pane.log")
+        (path / "pane.log").write_text("of the session before\n")
+        real, begun = server_module.identify, []
+
+        def identify_and_note(pid: int) -> ProcessId | None:
+            begun.append(real(pid))
+            return begun[-1]
+
+        def full(source: Path, target: Path) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(server_module, "identify", identify_and_note)
+        monkeypatch.setattr(server_module, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            await start(spec)
+        await until(lambda: not begun[0].is_alive())
+        assert not spec.socket.exists()
+        assert (path / "pane.log").read_text() == "of the session before\n"
 
 
 async def test_a_server_whose_launcher_answers_too_late_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
