@@ -23,6 +23,9 @@ PURE: Final = (
     "lifecycle/steady.py",
     "lifecycle/topics.py",
     "mcp_server/cli/ages.py",
+    "mcp_server/cli/doctor/finding.py",
+    "mcp_server/cli/exits.py",
+    "mcp_server/cli/failures.py",
     "mcp_server/clients/json_edit.py",
     "mcp_server/serve/options.py",
     "mcp_server/setting_values.py",
@@ -40,8 +43,20 @@ PURE: Final = (
     "transport/vocabulary.py",
 )
 
-# These have a door or two to the system, and everything else in them is covered as if they had none.
-COVERED: Final = (*PURE, "lifecycle/crashes.py", "transport/envelope.py", "transport/message.py")
+# Pure by the rules, and with nothing in them that a test of their own would cover.
+EXEMPT: Final = {
+    "mcp_server/cli/commands/version.py": "a command: it prints by the context it is given",
+    "mcp_server/version.py": "one constant",
+}
+
+# These have a door or two to the system, named here, and everything else in them is covered as if they had none.
+DOORED: Final = {
+    "lifecycle/crashes.py": "the file of a peer's deaths",
+    "transport/envelope.py": "the file of a long body",
+    "transport/message.py": "chance, a lock of the ids, and whether an attachment can be read",
+}
+
+COVERED: Final = (*PURE, *DOORED)
 
 TESTS: Final = (
     "tests/lifecycle/test_crashes.py",
@@ -58,7 +73,9 @@ TESTS: Final = (
     "tests/lifecycle/runtimes/test_envelopes.py",
     "tests/lifecycle/runtimes/agents/test_composer.py",
     "tests/lifecycle/runtimes/agents/test_keys.py",
+    "tests/mcp_server/cli/doctor/test_finding.py",
     "tests/mcp_server/cli/test_ages.py",
+    "tests/mcp_server/cli/test_failures.py",
     "tests/mcp_server/clients/test_json_edit.py",
     "tests/mcp_server/serve/test_sockets.py",
     "tests/mcp_server/test_setting_values.py",
