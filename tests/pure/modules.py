@@ -52,6 +52,7 @@ EXEMPT: Final = {
 # These have a door or two to the system, named here, and everything else in them is covered as if they had none.
 DOORED: Final = {
     "lifecycle/crashes.py": "the file of a peer's deaths",
+    "mcp_server/serve/bridge_session.py": "chance makes the mark of a call",
     "transport/envelope.py": "the file of a long body",
     "transport/message.py": "chance, a lock of the ids, and whether an attachment can be read",
 }
@@ -77,6 +78,7 @@ TESTS: Final = (
     "tests/mcp_server/cli/test_ages.py",
     "tests/mcp_server/cli/test_failures.py",
     "tests/mcp_server/clients/test_json_edit.py",
+    "tests/mcp_server/serve/test_bridge_session.py",
     "tests/mcp_server/serve/test_sockets.py",
     "tests/mcp_server/test_setting_values.py",
     "tests/mcp_server/tools",

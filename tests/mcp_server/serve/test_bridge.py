@@ -19,9 +19,10 @@ from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 
 import mcp_server.serve.bridge as bridge
-from mcp_server.serve.bridge_session import NO_SERVER, REPLAY_ID, Session, key_of
+from mcp_server.serve.bridge_session import NO_SERVER
 from mcp_server.serve.options import ServeOptions
 from tests.mcp_server import bridge_server
+from tests.mcp_server.client_lines import INITIALIZE, INITIALIZED, PING, call
 from tests.mcp_server.fronts import ALICE, Running, bridge_parameters, running, started, team
 from tests.mcp_server.memory_service import MemoryService
 from tests.mcp_server.no_log import KINDS, take_place_of
@@ -29,20 +30,7 @@ from transport.paths import Root
 from transport.process import start_time
 
 ABRUPT = ServeOptions(port=None, stop_seconds=0.0)
-INITIALIZE: dict[str, Any] = {
-    "jsonrpc": "2.0",
-    "id": 0,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
-}
-INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-PING = {"jsonrpc": "2.0", "id": "ping", "method": "ping"}
 PADDING = {"params": {"_meta": {"padding": "x" * 3000}}}
-
-
-def call(number: object, **arguments: Any) -> dict[str, Any]:
-    params = {"name": "send_to_peer", "arguments": {"personality": "bob", "message": "x"} | arguments}
-    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
 
 
 class Process:
@@ -532,96 +520,6 @@ def test_it_imports_little_of_the_standard_library() -> None:
         modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = {name for name in modules if name.startswith("mcp_server.serve.bridge_")}
     assert modules - ours == {"_socket", "fcntl", "json", "os", "select", "sys", "time"}
-
-
-# what it remembers
-
-
-def test_a_call_is_marked_once_and_the_same_at_every_sending() -> None:
-    session = Session()
-    line, back = session.from_client(json.dumps(call(1)).encode())
-    assert back == b""
-    mark = json.loads(line)["params"]["_meta"]["peerwake/request"]
-    assert len(mark) == 24
-    assert session.replay() == line
-    other, _ = session.from_client(json.dumps(call(2)).encode())
-    assert json.loads(other)["params"]["_meta"]["peerwake/request"] != mark
-    own = call(3)
-    own["params"]["_meta"] = {"peerwake/request": "mine", "progressToken": 4}
-    line, _ = session.from_client(json.dumps(own).encode())
-    assert json.loads(line) == own
-
-
-def test_only_what_is_unanswered_is_sent_again_after_the_handshake() -> None:
-    session = Session()
-    for value in (INITIALIZE, INITIALIZED, PING, PING | {"id": "other"}):
-        session.from_client(json.dumps(value).encode())
-    session.from_server(json.dumps({"jsonrpc": "2.0", "id": 0, "result": {}}).encode())
-    session.from_server(json.dumps({"jsonrpc": "2.0", "id": "ping", "result": {}}).encode())
-    replayed = [json.loads(line) for line in session.replay().splitlines()]
-    assert [one.get("id", one["method"]) for one in replayed] == [
-        REPLAY_ID,
-        "notifications/initialized",
-        "other",
-    ]
-    answer = json.dumps({"jsonrpc": "2.0", "id": REPLAY_ID, "result": {}}).encode()
-    assert session.from_server(answer) == b""
-    assert session.from_server(answer) != b""
-
-
-def test_an_unanswered_handshake_is_sent_again_as_it_was() -> None:
-    session = Session()
-    session.from_client(json.dumps(INITIALIZE).encode())
-    assert [json.loads(line) for line in session.replay().splitlines()] == [INITIALIZE]
-
-
-def test_ids_of_different_types_are_different_requests() -> None:
-    session = Session()
-    session.from_client(json.dumps(PING | {"id": 1}).encode())
-    session.from_client(json.dumps(PING | {"id": "1"}).encode())
-    session.from_server(b'{"jsonrpc": "2.0", "id": "1", "result": {}}')
-    assert list(session.pending) == [key_of(1)]
-    told = [json.loads(line) for line in session.give_up("gone").splitlines()]
-    assert [(one["id"], one["error"]["message"]) for one in told] == [(1, "gone")]
-    assert (session.pending, session.pending_bytes) == ({}, 0)
-
-
-def test_two_calls_with_one_id_are_two_calls() -> None:
-    session = Session()
-    answer = b'{"jsonrpc": "2.0", "id": 1, "result": {}}'
-    lines = [session.from_client(json.dumps(call(1, message=text)).encode())[0] for text in ("a", "b")]
-    assert session.replay() == b"".join(lines)
-    assert session.pending_bytes == sum(map(len, lines))
-    session.from_server(answer)
-    assert session.replay() == lines[1]
-    session.from_server(answer)
-    assert (session.pending, session.pending_bytes) == ({}, 0)
-    for text in ("a", "b"):
-        session.from_client(json.dumps(call(1, message=text)).encode())
-    assert [json.loads(line)["id"] for line in session.give_up("gone").splitlines()] == [1, 1]
-    assert (session.pending, session.pending_bytes) == ({}, 0)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":%s}}',
-        b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":%s}}',
-        b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}',
-        b'{"jsonrpc":"2.0","result":{},"id":%s}',
-    ],
-)
-def test_no_depth_of_nesting_ends_it(line: bytes) -> None:
-    """There are depths that can be read and not be written."""
-    for depth in range(1, 1100):
-        session = Session()
-        session.from_client(json.dumps(INITIALIZE).encode())
-        session.from_server(b'{"jsonrpc": "2.0", "id": 0, "result": {}}')
-        nested = line % (b"[" * depth + b"]" * depth)
-        session.from_client(nested)
-        session.from_server(nested)
-        session.from_server(b'{"jsonrpc": "2.0", "id": 1, "result": {}}')
-        session.replay()
 
 
 @pytest.mark.parametrize(("home", "problem"), [("relative", "is relative"), ("~nosuchuser/x", "no such home")])
