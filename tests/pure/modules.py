@@ -55,6 +55,7 @@ DOORED: Final = {
     "mcp_server/serve/bridge_session.py": "chance makes the mark of a call",
     "transport/envelope.py": "the file of a long body",
     "transport/message.py": "chance, a lock of the ids, and whether an attachment can be read",
+    "transport/spool/faults.py": "the errors of SQLite, which it names",
 }
 
 COVERED: Final = (*PURE, *DOORED)
@@ -91,6 +92,7 @@ TESTS: Final = (
     "tests/transport/tmux/test_commands.py",
     "tests/transport/tmux/test_parser.py",
     "tests/transport/spool/test_accept.py",
+    "tests/transport/spool/test_faults.py",
     "tests/transport/spool/test_settle.py",
     "tests/test_screens.py",
 )
