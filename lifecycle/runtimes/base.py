@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, Self, TypeAlias, assert_never
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -235,6 +235,8 @@ class Runtime(BaseModel):
                     raise CannotResume(f"runtime {self.name} {what}; start the peer fresh instead")
                 values["session_ref"] = spec.session_ref
                 words = self.resume_argv
+            case _:
+                assert_never(spec.mode)
         if spec.prompt_file is not None:
             values["prompt_file"] = str(spec.prompt_file)
             words = (*words, *self._prompt_words(spec))

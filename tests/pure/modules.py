@@ -52,9 +52,12 @@ EXEMPT: Final = {
 # These have a door or two to the system, named here, and everything else in them is covered as if they had none.
 DOORED: Final = {
     "lifecycle/crashes.py": "the file of a peer's deaths",
+    "lifecycle/prompt/facts.py": "the name of the operating system",
+    "lifecycle/runtimes/base.py": "the user's home, and the Python that runs",
     "mcp_server/serve/bridge_session.py": "chance makes the mark of a call",
     "transport/envelope.py": "the file of a long body",
     "transport/message.py": "chance, a lock of the ids, and whether an attachment can be read",
+    "transport/snapshot.py": "what it takes of a module that also reads profiles",
     "transport/spool/faults.py": "the errors of SQLite, which it names",
 }
 
@@ -68,8 +71,10 @@ TESTS: Final = (
     "tests/lifecycle/test_steady.py",
     "tests/lifecycle/test_topics.py",
     "tests/lifecycle/test_resolve.py",
+    "tests/lifecycle/prompt/test_facts.py",
     "tests/lifecycle/prompt/test_layers.py",
     "tests/lifecycle/prompt/test_roster.py",
+    "tests/lifecycle/runtimes/test_base.py",
     "tests/lifecycle/runtimes/test_codex_hooks.py",
     "tests/lifecycle/runtimes/test_dialog.py",
     "tests/lifecycle/runtimes/test_envelopes.py",
@@ -89,6 +94,7 @@ TESTS: Final = (
     "tests/transport/test_message.py",
     "tests/transport/test_screen.py",
     "tests/transport/test_sgr.py",
+    "tests/transport/test_snapshot.py",
     "tests/transport/tmux/test_commands.py",
     "tests/transport/tmux/test_parser.py",
     "tests/transport/spool/test_accept.py",

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from tests.pure.modules import COVERED, DOORED, EXEMPT, PURE, TESTS, TOP
-from tests.pure.rules import COMPUTING, OURS, TOUCHING, imports, library, violations
+from tests.pure.rules import COMPUTING, OURS, TAKEN, TOUCHING, imports, library, violations
 
 # An empty `__init__.py` has nothing to cover.
 MODULES = {
@@ -58,6 +58,11 @@ def test_what_touches_something_is_seen(source: str) -> None:
 )
 def test_what_computes_is_not_taken_for_more(source: str) -> None:
     assert violations(source, PURE) == []
+
+
+def test_what_is_taken_of_our_modules_is_covered_too() -> None:
+    ours = {f"{module.replace('.', '/')}.py" for module in TAKEN if module.partition(".")[0] in OURS}
+    assert ours <= set(COVERED)
 
 
 def test_each_is_there_once_and_so_is_each_of_its_tests() -> None:

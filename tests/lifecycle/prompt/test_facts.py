@@ -2,9 +2,11 @@
 
 import codecs
 import json
+import os
 import re
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +70,26 @@ def test_what_a_peer_is_told_of_itself() -> None:
 def test_a_worker_is_told_that_it_is_one() -> None:
     worker = profile("worker", wake_policy=WakePolicy.EPHEMERAL)
     assert facts_of(worker, "claude", NOON)["wake_policy"] == "ephemeral"
+
+
+@pytest.mark.parametrize(("version", "named"), [("15.1", "macOS 15.1 ("), ("", "(")])
+def test_where_no_release_file_tells_the_system_it_is_macos_or_has_no_name(
+    monkeypatch: pytest.MonkeyPatch, version: str, named: str
+) -> None:
+    def nothing() -> dict[str, str]:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("platform.freedesktop_os_release", nothing)
+    monkeypatch.setattr("platform.mac_ver", lambda: (version, ("", "", ""), ""))
+    assert os_version().startswith(named)
+    assert os_version().endswith(f"({os.uname().release})")
+
+
+def test_a_release_without_a_name_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"ID": "odd"})
+    assert os_version() == f"({os.uname().release})"
+
+
+def test_a_release_is_called_by_its_pretty_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: {"PRETTY_NAME": "Odd 3"})
+    assert os_version() == f"Odd 3 ({os.uname().release})"

@@ -1,3 +1,5 @@
+import sys
+from glob import escape
 from pathlib import Path
 
 import pytest
@@ -5,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lifecycle.runtimes.base import AGENTS, CannotResume, LaunchSpec, Runtime, SessionFacts, literal
+from lifecycle.runtimes.base import AGENTS, CannotResume, LaunchSpec, Reader, Runtime, SessionFacts, literal
 from lifecycle.states import Mode
+from transport.envelope import Form
 from transport.screen import ScreenRules
+from transport.vocabulary import ScreenState
 
 RULES = ScreenRules(composer="^> (?P<text>.*)$")
 
@@ -125,3 +129,33 @@ def test_a_transcript_path_is_a_glob_whose_placeholders_are_not() -> None:
     assert made.transcript_pattern(facts) == "/ho/t/*/s-1.jsonl"
     assert runtime(transcript_path="{cwd}/*").transcript_pattern(facts) == "/a[[]b][*]/*"
     assert runtime().transcript_pattern(facts) is None
+
+
+def test_a_home_that_the_session_was_not_given_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    made = runtime(transcript_path="{home}/{python}.log")
+    facts = SessionFacts("s-1", Path("/a"), 0.0)
+    assert made.transcript_pattern(facts) == f"/home/me/{escape(sys.executable)}.log"
+
+
+@pytest.mark.parametrize(
+    ("own", "form"), [({}, Form(4096, None)), ({"inline_bytes": 300, "rewritten_line": "^x"}, Form(300, "^x"))]
+)
+def test_what_body_can_be_typed_is_the_hosts_limit_or_the_runtimes_own(own: dict[str, object], form: Form) -> None:
+    assert runtime(**own).form(4096) == form
+
+
+@pytest.mark.parametrize(("reference", "said"), [(None, "s-1"), ("r-9", "r-9")])
+def test_a_reader_that_only_parses_knows_the_conversation_by_the_name_it_was_started_with(
+    reference: str | None, said: str
+) -> None:
+    plain = Reader(parse=lambda _: None, locate=lambda _: None)
+    facts = SessionFacts("s-1", Path("/a"), 0.0, session_ref=reference)
+    assert plain.refer(facts) == said
+    assert plain.status(facts) is None
+    assert plain.follow(facts, Path("/b")) == ()
+
+
+def test_a_reader_has_a_status_when_it_is_given_one() -> None:
+    assert not Reader(parse=lambda _: None, locate=lambda _: None).has_status
+    assert Reader(parse=lambda _: None, locate=lambda _: None, status=lambda _: ScreenState.BUSY).has_status
