@@ -51,6 +51,7 @@ EXEMPT: Final = {
 
 # These have a door or two to the system, named here, and everything else in them is covered as if they had none.
 DOORED: Final = {
+    "lifecycle/autopsy.py": "the end of exits.log",
     "lifecycle/crashes.py": "the file of a peer's deaths",
     "lifecycle/prompt/facts.py": "the name of the operating system",
     "lifecycle/runtimes/base.py": "the user's home, and the Python that runs",
@@ -59,11 +60,13 @@ DOORED: Final = {
     "transport/message.py": "chance, a lock of the ids, and whether an attachment can be read",
     "transport/snapshot.py": "what it takes of a module that also reads profiles",
     "transport/spool/faults.py": "the errors of SQLite, which it names",
+    "transport/tmux/exit_script.py": "where `date` is",
 }
 
 COVERED: Final = (*PURE, *DOORED)
 
 TESTS: Final = (
+    "tests/lifecycle/test_autopsy.py",
     "tests/lifecycle/test_crashes.py",
     "tests/lifecycle/test_decide.py",
     "tests/lifecycle/test_setting.py",
@@ -96,6 +99,7 @@ TESTS: Final = (
     "tests/transport/test_sgr.py",
     "tests/transport/test_snapshot.py",
     "tests/transport/tmux/test_commands.py",
+    "tests/transport/tmux/test_exit_script.py",
     "tests/transport/tmux/test_parser.py",
     "tests/transport/spool/test_accept.py",
     "tests/transport/spool/test_faults.py",
