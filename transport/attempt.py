@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from transport.clock import Clock
-from transport.gate import Gate, Target, check_alive, gate, hold_of_state
+from transport.gate import Gate, Target, check_alive, gate
+from transport.hold import hold_of_state
 from transport.pace import Pace, await_receipt, nap
 from transport.screen import Reading, Screen, Shown, compare, read_screen
 from transport.tmux.pane import PaneChanged, PaneInMode, PasteMark, Stance, stance_of

@@ -1,10 +1,10 @@
-"""Whether something may be typed into a terminal now, and if not, why (I5)."""
+"""Whether something may be typed into a terminal now: what is seen of it, for `transport.hold` to decide (I5)."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import assert_never
 
 from transport.clock import Clock
+from transport.hold import hold_of
 from transport.receipt import Transcript
 from transport.screen import Reading, Screen, ScreenRules, read_screen
 from transport.tmux.control import TmuxGone
@@ -55,11 +55,14 @@ async def gate(target: Target, clock: Clock) -> Gate:
     look, quiet = await out_of_mode(target.pane, target.human_quiet_seconds, clock)
     check_alive(target.pane, look.screen)
     reading = read_screen(look.screen, target.rules)
-    if look.screen.in_mode and not quiet:
-        return Gate(Hold.DRAFT, reading, look.screen, quiet)
-    if look.screen.in_mode or (look.screen.bracketed is False and target.has_composer):
-        return Gate(Hold.UNKNOWN, reading, look.screen, quiet)
-    hold = _hold(_overruled(reading.state, said), reading, target, quiet)
+    hold = hold_of(
+        look.screen,
+        reading,
+        said,
+        quiet,
+        has_composer=target.has_composer,
+        takes_input_while_busy=target.takes_input_while_busy,
+    )
     return Gate(hold, reading, look.screen, quiet)
 
 
@@ -85,45 +88,3 @@ def check_alive(pane: Pane, screen: Screen) -> None:
     """Raise TmuxGone when the agent's process has ended."""
     if screen.dead:
         raise TmuxGone(f"the process in pane {pane.pane_id} has ended")
-
-
-def _overruled(shown: ScreenState, said: ScreenState | None) -> ScreenState:
-    """A client's own word counts where the screen shows an input line, and never makes one ready."""
-    if said is None or said is ScreenState.READY or shown in (ScreenState.ASKS, ScreenState.UNKNOWN):
-        return shown
-    return shown if shown is ScreenState.DRAFT and said is ScreenState.BUSY else said
-
-
-def _hold(state: ScreenState, reading: Reading, target: Target, quiet: bool) -> Hold | None:
-    match state:
-        case ScreenState.UNKNOWN:
-            return Hold.UNKNOWN
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.DRAFT:
-            return Hold.DRAFT
-        case ScreenState.BUSY:
-            if reading.input_text or not quiet:
-                return Hold.DRAFT
-            return None if target.takes_input_while_busy and reading.input_text == "" else Hold.BUSY
-        case ScreenState.READY:
-            return None if quiet else Hold.DRAFT
-        case _:
-            assert_never(state)
-
-
-def hold_of_state(state: ScreenState) -> Hold | None:
-    """Return the reason that a screen alone gives, None for a ready one."""
-    match state:
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.DRAFT:
-            return Hold.DRAFT
-        case ScreenState.BUSY:
-            return Hold.BUSY
-        case ScreenState.UNKNOWN:
-            return Hold.UNKNOWN
-        case ScreenState.READY:
-            return None
-        case _:
-            assert_never(state)

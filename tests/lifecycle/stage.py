@@ -22,7 +22,7 @@ from lifecycle.states import End, Mode
 from tests.clock import FakeClock
 from transport.delivery import HandOver
 from transport.envelope import PLAIN, Form
-from transport.gate import hold_of_state
+from transport.hold import hold_of_state
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import Draft, Message, accept
