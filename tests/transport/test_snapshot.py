@@ -155,3 +155,10 @@ def test_of_many_that_are_near_the_likeliest_come_first() -> None:
 
 def test_each_directory_leads_to_its_peer(three: Snapshot) -> None:
     assert three.directories == {Path(f"/work/{name}"): name for name in ("adam", "mia", "zoe")}
+
+
+def test_who_works_below_a_directory() -> None:
+    peers = snapshot_from([profile("a", cwd="/w/a"), profile("b", cwd="/w/a/b/c"), profile("ab", cwd="/w/ab")])
+    assert peers.below(Path("/w/a")) == ("b",)
+    assert peers.below(Path("/w")) == ("a", "ab", "b")
+    assert peers.below(Path("/w/a/b/c")) == ()
