@@ -21,6 +21,7 @@ from transport.brand import brand
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.identity import Identity
+from transport.logs import Logs
 from transport.paths import Root
 from transport.profile import Profile
 from transport.tmux.control import TmuxUnknown
@@ -80,6 +81,7 @@ class Launcher:
     credential: Callable[[Identity], str]
     scope: bool
     prompts: Prompts
+    logs: Logs
 
     async def start(self, profile: Profile, runtime: Runtime, plan: Plan, *, task: str | None = None) -> Session:
         """Start a session and return its record; the client is not ready yet.
@@ -121,6 +123,8 @@ class Launcher:
             session = await anyio.to_thread.run_sync(
                 lambda: self.sessions.update(session, tmux=started.tmux, pane=started.pane, pane_id=started.pane_id)
             )
+        if started.no_scope is not None:
+            self.logs.lifecycle.write("no-scope", identity=identity, tmux=started.tmux.pid, reason=started.no_scope)
         return session
 
     def launch_spec(self, session: Session) -> LaunchSpec:

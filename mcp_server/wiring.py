@@ -172,7 +172,7 @@ def _waker(on: _Ground, terminals: Terminals, deaths: Deaths) -> Waker:
         root=on.root,
         resolver=on.resolver,
         table=on.table,
-        launcher=Launcher(on.root, on.clock, on.sessions, on.operator, credential_for, scope, prompts),
+        launcher=Launcher(on.root, on.clock, on.sessions, on.operator, credential_for, scope, prompts, on.logs),
         planner=Planner(on.flags, on.renewals, on.sessions, on.table, on.logs),
         sessions=on.sessions,
         terminals=terminals,

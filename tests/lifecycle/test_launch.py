@@ -1,6 +1,8 @@
 """Starting a client: the record comes before the process, and a failure leaves neither."""
 
+import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -82,6 +84,25 @@ async def test_the_record_says_what_runs(shop: Workshop) -> None:
     assert session.is_alive() and not session.is_ready and session.task == "m_1"
     assert listener(shop.root.tmux_socket(ALICE)) == session.tmux
     assert session.client_env["HOME"] == str(shop.root.home / "home")
+
+
+@pytest.mark.live
+async def test_a_session_without_a_scope_of_its_own_is_told_of(
+    shop: Workshop, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher, profile, runtime = parts(shop)
+    program = root.home / "bin" / "systemd-run"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n")
+    program.chmod(0o700)
+    (root.home / "systemd").mkdir()
+    (root.home / "systemd" / "private").touch()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(root.home))
+    session = await replace(launcher, scope=True).start(profile, runtime, FRESH)
+    assert session.is_alive() and session.tmux is not None
+    line = f"ev=no-scope identity=scripted-alice tmux={session.tmux.pid} "
+    assert line + 'reason="no scope could be had: Failed to connect to bus"' in shop.log()
 
 
 @pytest.mark.live

@@ -5,18 +5,18 @@ import signal
 import socket as sockets
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
+from transport import files
 from transport.clock import Clock, SystemClock
 from transport.errors import InvalidInput, PeerwakeError
-from transport.files import replace
 from transport.paths import check_socket_path
-from transport.process import DeadlinePassed, ProcessId, group, identify, run, terminate
+from transport.process import DeadlinePassed, ProcessId, ProgramMissing, group, identify, run, terminate
 from transport.scope import scope_command
 from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV, TmuxUnknown
@@ -30,6 +30,7 @@ LOADERS: Final = ("LD_", "DYLD_", "GCONV_PATH")
 PANE_LOG_BYTES: Final = 8 << 20
 HANGUP_SECONDS: Final = 1.0
 UNNAMED_SECONDS: Final = 0.5
+SCOPE_SECONDS: Final = 5.0
 NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0, 2.0)
 
 
@@ -75,11 +76,16 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A new session: its server, its pane's id and the agent's process."""
+    """A new session: its server, its pane's id and the agent's process.
+
+    `is_scoped` tells that the server has a systemd scope of its own, `no_scope` why it has none though it was to.
+    """
 
     tmux: ProcessId
     pane_id: str
     pane: ProcessId
+    is_scoped: bool = False
+    no_scope: str | None = None
 
 
 async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = None) -> Started:
@@ -97,21 +103,26 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
     server: ProcessId | None = None
     try:
         with anyio.fail_after(deadline):
-            server = await anyio.to_thread.run_sync(lambda: _launch(tmux, spec, deadline))
+            scope = scope_command() if spec.scope else []
+            server, no_scope = await _launched(tmux, spec, scope, deadline, clock)
             while not answers(spec.socket):
-                if not server.is_alive():
+                if not server.is_alive() and not answers(spec.socket):
                     raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
                 await clock.sleep(0.001)
-            return await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, server, deadline))
+            # Of two servers the one that came first stays: tmux takes its socket under a lock, and the other leaves.
+            server = listener(spec.socket) or server
+            started = await anyio.to_thread.run_sync(lambda: _set_up(tmux, spec, server, deadline))
+            return replace(started, is_scoped=bool(scope) and no_scope is None, no_scope=no_scope)
     except BaseException as error:
+        is_late = isinstance(error, (TimeoutError, DeadlinePassed))
         if server is not None:
             if isinstance(error, AgentExited) and spec.exit_hook is not None:
                 await _let_hook_run(server, clock)
             terminate(server, signal.SIGKILL)
             _remove(spec.socket)
-        elif isinstance(error, DeadlinePassed):
+        elif is_late:
             await _end_unnamed(spec.socket, clock)
-        if isinstance(error, (TimeoutError, DeadlinePassed)):
+        if is_late:
             raise StartFailed(f"tmux did not start {spec.session} in {deadline:g} s") from error
         raise
 
@@ -142,6 +153,27 @@ def answers(socket: Path) -> bool:
         return True
 
 
+async def _launched(
+    tmux: str, spec: ServerSpec, scope: list[str], deadline: float, clock: Clock
+) -> tuple[ProcessId, str | None]:
+    """Start the server process in the scope or, where that cannot be had, in none; return it, and why it is in none.
+
+    A user manager that hangs gets a part of the time, and what it comes up with after that is ended.
+    """
+    no_scope = None
+    if scope:
+        patience = min(deadline / 2, SCOPE_SECONDS)
+        try:
+            return await anyio.to_thread.run_sync(lambda: _launch(tmux, spec, scope, patience)), None
+        except (ProgramMissing, StartFailed) as error:
+            no_scope = str(error)
+        except DeadlinePassed as error:
+            no_scope = str(error)
+            await _end_unnamed(spec.socket, clock)
+            deadline -= patience
+    return await anyio.to_thread.run_sync(lambda: _launch(tmux, spec, [], deadline)), no_scope
+
+
 async def _end_unnamed(socket: Path, clock: Clock) -> None:
     """End the server of a launcher that did not come to tell its pid: nobody else ever would."""
     until = clock.monotonic() + UNNAMED_SECONDS
@@ -166,21 +198,20 @@ def _remove(socket: Path) -> None:
     socket.unlink(missing_ok=True)
 
 
-def _launch(tmux: str, spec: ServerSpec, deadline: float) -> ProcessId:
-    """Start the server process and return it; blocking."""
-    launcher = [sys.executable, "-I", "-S", str(LAUNCHER)]
-    argv = [*(scope_command() if spec.scope else []), *launcher]
+def _launch(tmux: str, spec: ServerSpec, scope: list[str], deadline: float) -> ProcessId:
+    """Start the server process and return it; blocking. Raises StartFailed, ProgramMissing, DeadlinePassed."""
+    argv = [*scope, sys.executable, "-I", "-S", str(LAUNCHER)]
     server_argv = commands.foreground_server(tmux, spec.socket)
     pairs = (f"{name}={value}" for name, value in spec.env.items() if not is_loaders(name))
     mark = "" if spec.mark is None else str(spec.mark)
     job = os.fsencode("\0".join([str(spec.cwd), mark, str(len(server_argv)), *server_argv, *pairs]))
     spec.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = run(argv, deadline=deadline, stdin=job)
-    if done.status and spec.scope:
-        done = run(launcher, deadline=deadline, stdin=job)
     if done.status:
-        raise StartFailed(f"tmux could not be started: {done.stderr.strip()[-300:]}")
-    server = identify(int(done.stdout))
+        why = done.stderr.strip()[-300:] or f"{argv[0]} ended with status {done.status}"
+        raise StartFailed(f"{'no scope could be had' if scope else 'tmux could not be started'}: {why}")
+    # Another server that came first is as good: it is the same.
+    server = identify(int(done.stdout)) or listener(spec.socket)
     if server is None:
         raise StartFailed(f"tmux ended at once on {spec.socket}; is its directory writable?")
     return server
@@ -202,7 +233,7 @@ def _set_up(tmux: str, spec: ServerSpec, server: ProcessId, deadline: float) -> 
         pane_log_bytes=PANE_LOG_BYTES,
     )
     if spec.pane_log is not None and os.path.lexists(spec.pane_log):
-        replace(spec.pane_log, spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
+        files.replace(spec.pane_log, spec.pane_log.with_name(f"{spec.pane_log.name}.1"))
     # A client that creates a session gives it its own PATH.
     env = CLIENT_ENV | {name: spec.env[name] for name in ("PATH",) if name in spec.env}
     done = run(commands.client(tmux, spec.socket, *steps), deadline=deadline, env=env, cwd=spec.cwd)

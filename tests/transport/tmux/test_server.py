@@ -7,7 +7,7 @@ import socket as sockets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,14 @@ import anyio
 import pytest
 
 from tests.terminal import directory, until
+from transport import files
 from transport.errors import InvalidInput
 from transport.logs import quote
 from transport.paths import RootUnusable
 from transport.process import DeadlinePassed, Finished, ProcessId, ancestry, group, identify, start_time
 from transport.tmux import server as server_module
 from transport.tmux.exit_script import exit_script
+from transport.tmux.listener import listener
 from transport.tmux.program import find_tmux
 from transport.tmux.server import (
     AgentExited,
@@ -48,8 +50,8 @@ def sh(path: Path, script: str, **changes: object) -> ServerSpec:
 
 
 @asynccontextmanager
-async def running(spec: ServerSpec) -> AsyncIterator[Started]:
-    started = await start(spec)
+async def running(spec: ServerSpec, deadline: float = 20.0) -> AsyncIterator[Started]:
+    started = await start(spec, deadline)
     try:
         yield started
     finally:
@@ -236,7 +238,7 @@ async def test_a_pane_log_that_cannot_be_moved_away_leaves_no_server(monkeypatch
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(server_module, "identify", identify_and_note)
-        monkeypatch.setattr(server_module, "replace", full)
+        monkeypatch.setattr(files, "replace", full)
         with pytest.raises(OSError, match="No space left"):
             await start(spec)
         await until(lambda: not begun[0].is_alive())
@@ -267,9 +269,108 @@ async def test_a_server_whose_launcher_answers_too_late_is_ended(monkeypatch: py
             assert started.tmux.is_alive()
 
 
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The place of a user manager, and of the programs on the PATH: tmux alone."""
+    with directory() as path:
+        (path / "systemd").mkdir()
+        (path / "systemd" / "private").touch()
+        (path / "tmux").symlink_to(find_tmux())
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(path))
+        monkeypatch.setenv("PATH", str(path))
+        yield path
+
+
+def systemd_run(manager: Path, script: str) -> None:
+    """Put a program of this name on the PATH."""
+    (manager / "systemd-run").write_text(f"#!/bin/sh\n{script}\n")
+    (manager / "systemd-run").chmod(0o700)
+
+
+async def test_a_session_has_a_scope_of_its_own_where_systemd_gives_one(
+    manager: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "SCOPE_SECONDS", 60.0)
+    systemd_run(manager, 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
+    with directory() as path:
+        async with running(sh(path, "read x", scope=True), 120) as started:
+            assert (started.is_scoped, started.no_scope) == (True, None)
+        async with running(sh(path, "read x")) as started:
+            assert (started.is_scoped, started.no_scope) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, "cannot run systemd-run"),
+        ("echo 'Failed to connect to bus' >&2; exit 1", "no scope could be had: Failed to connect to bus"),
+        ("exit 1", "no scope could be had: systemd-run ended with status 1"),
+        ("while :; do /bin/sleep 600; done", "systemd-run gave no answer in 0.3 s"),
+    ],
+    ids=["absent", "fails", "fails silently", "hangs"],
+)
+async def test_a_session_starts_also_where_no_scope_can_be_had(
+    manager: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, reason: str
+) -> None:
+    if script is not None:
+        systemd_run(manager, script)
+    if "sleep" in (script or ""):
+        monkeypatch.setattr(server_module, "SCOPE_SECONDS", 0.3)
+    with directory() as path:
+        async with running(sh(path, "read x", scope=True)) as started:
+            assert not started.is_scoped and started.no_scope is not None
+            assert started.no_scope.startswith(reason)
+            assert listener(path / "t.sock") == started.tmux
+
+
+@pytest.mark.parametrize("when", ["before it is given up", "before the other", "after the other"])
+async def test_a_server_that_a_hanging_user_manager_is_late_with_is_no_second_one(
+    manager: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    with directory() as path:
+        spec = sh(path, "read x", scope=True)
+        real, late, told = server_module.run, [], []
+
+        def come_up() -> None:
+            job = told.pop()
+            late.append(int(real(job["argv"], deadline=60, stdin=job["stdin"]).stdout))
+
+        def run_late(argv: list[str], **options: Any) -> Finished:
+            if argv[0] == "systemd-run":
+                told.append({"argv": argv[argv.index("--") + 1 :], "stdin": options["stdin"]})
+                if when == "before it is given up":
+                    come_up()
+                    await_socket(spec.socket)
+                raise DeadlinePassed("systemd-run gave no answer")
+            if when == "before the other" and told and str(server_module.LAUNCHER) in argv:
+                come_up()
+                await_socket(spec.socket)
+                done = real(argv, **options)
+                await_end(int(done.stdout))
+                return done
+            return real(argv, **options)
+
+        monkeypatch.setattr(server_module, "run", run_late)
+        async with running(spec) as started:
+            if when == "after the other":
+                come_up()
+                await until(lambda: identify(late[0]) is None)
+            assert late and (late[0] == started.tmux.pid) is (when == "before the other")
+            assert listener(spec.socket) == started.tmux
+            assert started.tmux.is_alive() and started.pane.is_alive()
+            assert ask(spec.socket, "list-sessions", "-F", "#{session_name}") == "claude-alice\n"
+        await until(lambda: identify(late[0]) is None)
+
+
 def await_socket(path: Path) -> None:
     deadline = time.monotonic() + 10
     while not answers(path) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def await_end(pid: int) -> None:
+    deadline = time.monotonic() + 10
+    while identify(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
