@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 MANAGER: Final = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+PROC: Final = Path("/proc")
 COMMAND: Final = ("systemd-run", "--user", "--scope", "--quiet", "--collect")
 
 
@@ -31,3 +32,14 @@ def _has_manager(runtime: Path) -> bool:
 def manager_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables by which the user manager is found."""
     return {name: environ[name] for name in MANAGER if name in environ}
+
+
+def unit_of(pid: int, proc: Path = PROC) -> str | None:
+    """Return the cgroup that systemd keeps a process in, its unit as the last part; None where that cannot be told."""
+    try:
+        text = (proc / str(pid) / "cgroup").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    rows = [row for row in (line.split(":", 2) for line in text.splitlines()) if len(row) == 3]
+    found = {kinds: path for _, kinds, path in rows}
+    return found.get("name=systemd", found.get(""))

@@ -4,7 +4,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from transport.scope import manager_environment, scope_command
+import pytest
+
+from transport.scope import manager_environment, scope_command, unit_of
 
 
 def test_without_a_user_manager_there_is_no_scope(tmp_path: Path) -> None:
@@ -46,3 +48,24 @@ def test_with_one_the_program_runs_in_the_place_of_systemd_run(tmp_path: Path) -
     assert plain == ["systemd-run", "--user", "--scope", "--quiet", "--collect", "--"]
     assert described == [*plain[:-1], "--description=a watcher", "--"]
     assert manager_environment(environ) == {"XDG_RUNTIME_DIR": str(tmp_path)}
+
+
+UNIT = "/user.slice/user-1000.slice/user@1000.service/app.slice/peerwake.service"
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        (f"0::{UNIT}\n", UNIT),
+        (f"4:memory:/elsewhere\n1:name=systemd:{UNIT}\n0::/\n", UNIT),
+        ("1:name=systemd:/a:b.service\n", "/a:b.service"),
+        ("4:memory:/elsewhere\n", None),
+        ("nonsense\n\n", None),
+        ("", None),
+    ],
+)
+def test_the_unit_of_a_process(tmp_path: Path, text: str, unit: str | None) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cgroup").write_text(text)
+    assert unit_of(7, tmp_path) == unit
+    assert unit_of(8, tmp_path) is None

@@ -9,7 +9,7 @@ from typing import Final
 
 from mcp_server.cli import tables
 from mcp_server.cli.context import Context
-from mcp_server.cli.doctor import canary, clock, mcp, places, programs, stores
+from mcp_server.cli.doctor import canary, clock, mcp, places, programs, scopes, stores
 from mcp_server.cli.doctor.finding import Finding, Level, error
 from mcp_server.cli.doctor.server import server
 from mcp_server.cli.parser import Parser
@@ -63,6 +63,7 @@ def checks(context: Context) -> dict[str, Check]:
         "mcp": lambda: mcp.configurations(context, root),
         "spool": lambda: stores.spool(root),
         "peers": lambda: stores.flags(root),
+        "scopes": lambda: scopes.scopes(root),
         "leftovers": lambda: stores.leftovers(root),
         "canary": lambda: canary.watcher(root),
         "logs": lambda: places.logs(root),

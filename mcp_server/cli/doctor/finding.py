@@ -32,6 +32,7 @@ MATTERS: Final[Mapping[str, str]] = {
     "dead letters": "these messages did not arrive; their senders were told",
     "peers": "nobody wakes this peer until somebody says start",
     "sessions": "a session without a readable record is neither used nor ended",
+    "scopes": "a session is to outlive its server, whatever happens to that",
     "leftovers": "it is in the way of the next session, or uses memory for nothing",
     "canary": "the death of a tmux server would leave no cause behind",
     "clock": "times in logs, and what expires by time, are not what they seem",
