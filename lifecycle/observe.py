@@ -11,11 +11,11 @@ import anyio.to_thread
 from lifecycle.board import Board
 from lifecycle.decide import Activity, Presence, Seen, Wish
 from lifecycle.flags import Flag
+from lifecycle.hold import activity_of
 from lifecycle.idle import Idleness, Standing
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session, Sessions, SessionUnreadable
-from lifecycle.sight import activity_of
 from transport.errors import PeerwakeError
 from transport.identity import Identity, parse_identity
 from transport.logs import Logs

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lifecycle.board import Board, Status
+from lifecycle.board import Board
+from lifecycle.hold import Around, detail_of, why_it_waits
 from lifecycle.reports import report, whole
 from lifecycle.requests import Letters, MessageReport, NoSuchMessage, QueueRow, Selection
 from lifecycle.resolve import Resolver
@@ -16,36 +17,9 @@ from transport.profile import Profile, host, tenant
 from transport.registry import Registry
 from transport.spool.records import AHEAD_SECONDS, Handled, QueueView, Record, Which
 from transport.spool.spool import Spool
-from transport.vocabulary import Hold, MessageState, WakePolicy
+from transport.vocabulary import MessageState, WakePolicy
 
 DROPPED: Final = "an operator dropped it"
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What is known of an identity beside its queue; `refusal` is why nobody may wake it."""
-
-    refusal: Hold | None
-    is_supervised: bool
-    is_ephemeral: bool
-    is_live: bool
-
-
-def why_it_waits(view: QueueView, status: Status, around: Around, now: float) -> Hold | None:
-    """Return why a queue's head is not settled yet, None for an empty queue; the books go before the board."""
-    if view.depth == 0:
-        return None
-    if around.refusal is not None:
-        return around.refusal
-    if not around.is_supervised:
-        return Hold.NO_SUPERVISOR
-    if view.not_before is not None and view.not_before > now:
-        return Hold.BACKOFF
-    if status.hold is not None and status.hold is not Hold.BACKOFF:
-        return status.hold
-    if around.is_ephemeral:
-        return Hold.EPHEMERAL
-    return Hold.HANDING_OVER if around.is_live or view.in_flight is not None else Hold.WAKING
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +78,7 @@ class Queues:
             last_receipt_at=None if view.last_receipt_at is None else iso(view.last_receipt_at),
             dead=view.dead,
             hold=hold,
-            detail=_detail(hold, view, status),
+            detail=detail_of(hold, view, status),
         )
 
     async def _record(self, message_id: str) -> Record:
@@ -170,12 +144,3 @@ class Queues:
 
     def _whose(self, record: Record) -> Profile | None:
         return self.registry.get(record.message.recipient.personality)
-
-
-def _detail(hold: Hold | None, view: QueueView, status: Status) -> str | None:
-    """Return what more is known of a hold: what the board says of it, or why the last attempt failed."""
-    if hold is None:
-        return None
-    if hold is Hold.BACKOFF:
-        return view.hold
-    return status.detail if hold is status.hold else None

@@ -1,16 +1,15 @@
 """One look at a session's terminal to learn what it does; presses nothing while anybody is there."""
 
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from lifecycle.decide import Activity
+from lifecycle.hold import activity_of
 from lifecycle.session import Session
 from lifecycle.terminals import Terminals
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.gate import Target, gate
 from transport.tmux.control import TmuxGone
-from transport.vocabulary import Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +44,3 @@ async def see(target: Target, clock: Clock) -> Sight:
     found = await gate(replace(target, takes_input_while_busy=False), clock)
     activity = Activity.QUIET if found.hold is None else activity_of(found.hold)
     return Sight(activity, found.reading.excerpt, found.screen.lines, attendance.output_at)
-
-
-def activity_of(hold: Hold) -> Activity:
-    """Return what the reason that holds a message back says of the session."""
-    match hold:
-        case Hold.BUSY:
-            return Activity.BUSY
-        case Hold.ASKS:
-            return Activity.BLOCKED
-        case Hold.DRAFT:
-            return Activity.DRAFT
-        case Hold.UNKNOWN | Hold.BLOCKED:
-            return Activity.UNKNOWN
-        case Hold.WAKING | Hold.HANDING_OVER | Hold.EPHEMERAL | Hold.BACKOFF:
-            return Activity.ACTIVE
-        case Hold.STOPPED | Hold.CRASH_LOOPING | Hold.NO_SUPERVISOR:
-            return Activity.ACTIVE
-        case _:
-            assert_never(hold)

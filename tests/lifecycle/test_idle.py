@@ -11,12 +11,11 @@ from lifecycle.decide import Activity
 from lifecycle.idle import Idleness, Standing
 from lifecycle.limits import Limits
 from lifecycle.session import Session
-from lifecycle.sight import Sight, activity_of
+from lifecycle.sight import Sight
 from lifecycle.states import Mode
 from tests.clock import FakeClock
 from transport.errors import PeerwakeError
 from transport.identity import Identity
-from transport.vocabulary import Hold
 
 ALICE = Identity("scripted", "alice")
 SESSION = Session(ALICE, "h", "t", "/tmp", "f1", 1.0, Mode.FRESH, "s1")
@@ -232,8 +231,3 @@ async def test_another_session_of_the_same_peer_has_a_time_of_its_own(desk: Desk
     await desk.tick(9)
     desk.idleness.begin([])
     assert (await desk.tick()).quiet_since == desk.clock.now
-
-
-@pytest.mark.parametrize("hold", Hold)
-def test_only_the_end_of_every_reason_to_wait_is_quiet(hold: Hold) -> None:
-    assert activity_of(hold) not in (Activity.QUIET, Activity.IDLE)

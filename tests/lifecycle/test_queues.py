@@ -1,27 +1,18 @@
 """What those who ask are told of queues and dead letters, and what operators do about them."""
 
 from collections.abc import AsyncIterator
-from itertools import product
 
 import pytest
 
-from lifecycle.board import Status
 from lifecycle.flags import Flag
-from lifecycle.queues import Around, Queues, why_it_waits
+from lifecycle.queues import Queues
 from lifecycle.requests import NoSuchMessage, Selection, UnknownPeer
 from tests.lifecycle.stage import ALICE, BOB, Scene, scene
 from transport.identity import OPERATOR, Identity
 from transport.message import Message
 from transport.paths import Root
 from transport.profile import host, tenant
-from transport.spool.records import QueueView
 from transport.vocabulary import Hold, MessageState, Stage, WakePolicy
-
-NOW = 1_000.0
-EMPTY = QueueView(0, None, None, None, 0, None)
-WAITING = QueueView(2, None, 5.0, None, 0, None, 0.0)
-BACKING_OFF = QueueView(2, None, 5.0, None, 0, "no receipt", NOW + 1)
-IN_HAND = QueueView(2, "m_1", 5.0, None, 0, None)
 
 
 @pytest.fixture
@@ -45,36 +36,6 @@ def queues(stage: Scene, *, is_supervised: bool = True, is_live: bool = False) -
         is_supervised=lambda: is_supervised,
         is_live=lambda identity: is_live,
     )
-
-
-@pytest.mark.parametrize(
-    ("view", "held", "around", "expected"),
-    [
-        (EMPTY, Hold.BUSY, Around(Hold.STOPPED, False, True, True), None),
-        (WAITING, Hold.BUSY, Around(Hold.STOPPED, False, True, True), Hold.STOPPED),
-        (WAITING, None, Around(Hold.CRASH_LOOPING, True, False, False), Hold.CRASH_LOOPING),
-        (WAITING, Hold.BUSY, Around(None, False, False, True), Hold.NO_SUPERVISOR),
-        (BACKING_OFF, Hold.EPHEMERAL, Around(None, True, True, False), Hold.BACKOFF),
-        (WAITING, Hold.BACKOFF, Around(None, True, True, False), Hold.EPHEMERAL),
-        (WAITING, Hold.BACKOFF, Around(None, True, False, False), Hold.WAKING),
-        (IN_HAND, Hold.BACKOFF, Around(None, True, False, False), Hold.HANDING_OVER),
-        (WAITING, None, Around(None, True, False, True), Hold.HANDING_OVER),
-        (IN_HAND, Hold.ASKS, Around(None, True, True, True), Hold.ASKS),
-        (IN_HAND, None, Around(None, True, True, True), Hold.EPHEMERAL),
-    ],
-)
-def test_why_a_queue_waits(view: QueueView, held: Hold | None, around: Around, expected: Hold | None) -> None:
-    assert why_it_waits(view, Status(hold=held), around, NOW) is expected
-
-
-def test_a_reason_is_given_exactly_while_something_waits_and_the_books_go_first() -> None:
-    for view, held, refusal, *facts in product(
-        (EMPTY, WAITING, BACKING_OFF, IN_HAND), (None, *Hold), (None, Hold.STOPPED), *[(False, True)] * 3
-    ):
-        hold = why_it_waits(view, Status(hold=held), Around(refusal, *facts), NOW)
-        assert (hold is None) == (view.depth == 0)
-        assert hold is not Hold.BACKOFF or view is BACKING_OFF
-        assert view.depth == 0 or refusal is None or hold is refusal
 
 
 async def test_queues_of_one_of_all_and_of_who_is_gone(stage: Scene) -> None:

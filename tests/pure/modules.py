@@ -7,6 +7,7 @@ TOP: Final = Path(__file__).parent.parent.parent
 
 PURE: Final = (
     "lifecycle/decide.py",
+    "lifecycle/hold.py",
     "lifecycle/limits.py",
     "lifecycle/prompt/layers.py",
     "lifecycle/prompt/roster.py",
@@ -70,6 +71,7 @@ TESTS: Final = (
     "tests/lifecycle/test_autopsy.py",
     "tests/lifecycle/test_crashes.py",
     "tests/lifecycle/test_decide.py",
+    "tests/lifecycle/test_hold.py",
     "tests/lifecycle/test_setting.py",
     "tests/lifecycle/test_start.py",
     "tests/lifecycle/test_steady.py",
