@@ -13,6 +13,7 @@ from lifecycle.decide import Activity, Presence, Seen, Wish
 from lifecycle.flags import Flag
 from lifecycle.hold import activity_of
 from lifecycle.idle import Idleness, Standing
+from lifecycle.presence import presence_of, wish_of
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session, Sessions, SessionUnreadable
@@ -20,6 +21,7 @@ from transport.errors import PeerwakeError
 from transport.identity import Identity, parse_identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.process import ProcessId
 from transport.spool.spool import Spool
 from transport.vocabulary import WakePolicy
 
@@ -116,7 +118,7 @@ class Observer:
             is_foreign=self.resolver.is_foreign(identity),
             is_stopped=identity in records.stopped,
             is_failed=identity in records.failed,
-            wish=_wish(records.renewals.get(identity), session) if is_known else Wish.NONE,
+            wish=wish_of(records.renewals.get(identity), session) if is_known else Wish.NONE,
             is_ready=session is not None and session.is_ready,
             is_watched=identity in running.watched,
             is_task=session is not None and session.task is not None,
@@ -171,7 +173,8 @@ def read_records(root: Root, sessions: Sessions, also: Collection[Identity] = ()
     renewals = Renewals(root)
     for identity in _identities(names[SESSION]):
         try:
-            found.sessions[identity] = presence_of(sessions.load(identity))
+            session = sessions.load(identity)
+            found.sessions[identity] = (presence_of(session, ProcessId.is_alive), session)
         except SessionUnreadable as error:
             found.sessions[identity] = (Presence.UNKNOWN, None)
             found.failures[identity] = error
@@ -187,20 +190,6 @@ def read_records(root: Root, sessions: Sessions, also: Collection[Identity] = ()
     return found
 
 
-def presence_of(session: Session | None) -> tuple[Presence, Session | None]:
-    """Return what there is of a session, from its record and the kernel; blocking."""
-    if session is None:
-        return Presence.NONE, None
-    if session.is_closing:
-        return Presence.CLOSING, session
-    if session.tmux is None:
-        return Presence.STARTING, session
-    if not session.is_alive():
-        return Presence.SERVER_DEAD, session
-    is_gone = session.pane is not None and not session.pane.is_alive()
-    return (Presence.SESSION_GONE if is_gone else Presence.ALIVE), session
-
-
 def _identities(names: set[str]) -> set[Identity]:
     found = set()
     for name in names:
@@ -209,11 +198,3 @@ def _identities(names: set[str]) -> set[Identity]:
         except PeerwakeError:
             continue
     return found
-
-
-def _wish(renewal: Renewal | None, session: Session | None) -> Wish:
-    if renewal is None:
-        return Wish.NONE
-    if session is None or renewal.replaces != session.fence:
-        return Wish.NEXT
-    return Wish.AFTER_TURN if renewal.at_turn_end else Wish.THIS

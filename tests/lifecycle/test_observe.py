@@ -10,9 +10,9 @@ import pytest
 from lifecycle.decide import Action, Activity, Presence, Seen, Wish, decide
 from lifecycle.flags import Flag
 from lifecycle.limits import Limits
-from lifecycle.observe import presence_of, read_records
+from lifecycle.observe import read_records
 from lifecycle.renewal import Renewal, Renewals
-from lifecycle.session import Session
+from lifecycle.session import Session, Sessions
 from lifecycle.states import End, Mode
 from tests.clock import FakeClock
 from tests.lifecycle.workshop import Workshop, me, workshop
@@ -57,12 +57,10 @@ async def seen(shop: Workshop, identity: Identity = ALICE) -> Seen:
         ({"is_closing": True, "end": End.NEW, "tmux": GONE}, Presence.CLOSING),
     ],
 )
-def test_the_presence_of_a_record(changes: dict[str, Any], presence: Presence) -> None:
-    assert presence_of(session(**changes))[0] is presence
-
-
-def test_no_record_is_no_session() -> None:
-    assert presence_of(None) == (Presence.NONE, None)
+def test_the_record_and_the_kernel_tell_what_there_is(root: Root, changes: dict[str, Any], presence: Presence) -> None:
+    sessions = Sessions(root)
+    sessions.save(session(**changes))
+    assert read_records(root, sessions).sessions == {ALICE: (presence, session(**changes))}
 
 
 async def test_what_is_found_of_whom(shop: Workshop) -> None:
