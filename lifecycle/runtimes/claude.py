@@ -1,4 +1,4 @@
-"""Claude Code: how it is started, what its screen, its status file and its transcript say.
+"""Claude Code: how it is started, what its screen and its status file say.
 
 Measured with 2.1.328 and 2.1.197; the captures are in tests/screens/claude.
 """
@@ -12,66 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from lifecycle.runtimes.base import REFERENCE, Reader, Runtime, SessionFacts
+from lifecycle.runtimes.claude_records import parse
 from lifecycle.runtimes.dialog import Dialog
-from transport.envelope import opening_id
 from transport.files import opened_regular
 from transport.process import ProcessUnknown, start_time
 from transport.screen import ScreenRules
-from transport.vocabulary import Receipt, ScreenState
+from transport.vocabulary import ScreenState
 
-TAG: Final = b"<peer-message-"
-PASTED: Final = re.compile(r'\s*<pasted_content id="[^"<>\n]{1,40}">\n')
 PICTURES: Final = "|".join(r"\\*".join(suffix) for suffix in ("png", "jpg", "jpeg", "gif", "webp"))
 ROOTED: Final = r"(?:\\*/|[A-Za-z]:\\|\\\\)"
 PICTURE: Final = rf"""(?i)^[\s\ufeff"']*{ROOTED}.*\.\\*(?:{PICTURES})[\s\ufeff"']*(?:$| ["']?{ROOTED})"""
 """A line whose words are paths, one of them of a picture: where that exists, a paste attaches it instead (2.1.328)."""
 STATUS: Final = {"idle": ScreenState.READY, "busy": ScreenState.BUSY, "waiting": ScreenState.ASKS}
 STATUS_BYTES: Final = 64 * 1024
-
-
-def parse(line: bytes) -> tuple[str, Receipt] | None:
-    """Return what one record of the transcript proves.
-
-    `enqueue` is injected: the client's own queue has the message, and loses it when killed. Consumed is
-    a prompt of the main conversation, or a queued one that was handed to the model in mid-turn. The
-    results of tools are records of the type `user` too and prove nothing.
-    """
-    if TAG not in line:
-        return None
-    try:
-        record = json.loads(line)
-        if not isinstance(record, dict) or record.get("isSidechain") or record.get("isMeta"):
-            return None
-        texts, evidence = _texts(record)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    ids = (_opening_id(text) for text in texts)
-    return next(((message_id, evidence) for message_id in ids if message_id), None)
-
-
-def _texts(record: dict[str, Any]) -> tuple[list[str], Receipt]:
-    match record["type"], record.get("operation"):
-        case "user", _:
-            return _blocks(record["message"]["content"]), Receipt.CONSUMED
-        case "attachment", _ if record["attachment"]["type"] == "queued_command":
-            return _blocks(record["attachment"]["prompt"]), Receipt.CONSUMED
-        case "queue-operation", "enqueue":
-            return _blocks(record["content"]), Receipt.INJECTED
-        case _:
-            return [], Receipt.INJECTED
-
-
-def _blocks(content: object) -> list[str]:
-    if isinstance(content, str):
-        return [content]
-    blocks = content if isinstance(content, list) else []
-    return [str(block["text"]) for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
-
-
-def _opening_id(text: str) -> str | None:
-    """Return the id of an envelope that begins the text, bare or as the client marks a long paste."""
-    pasted = PASTED.match(text)
-    return opening_id(text[pasted.end() :] if pasted else text)
 
 
 def config_directory(facts: SessionFacts) -> Path:

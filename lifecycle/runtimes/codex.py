@@ -16,13 +16,12 @@ from typing import Any, Final
 
 from lifecycle.runtimes.base import PROMPT_PARTS, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.codex_hooks import PART_BYTES, prompt_words
+from lifecycle.runtimes.codex_records import parse
 from lifecycle.runtimes.dialog import Dialog
-from transport.envelope import opening_id
 from transport.files import opened_regular
 from transport.screen import ScreenRules
-from transport.vocabulary import Receipt, ScreenState
+from transport.vocabulary import ScreenState
 
-TAG: Final = b"<peer-message-"
 ROLLOUT: Final = re.compile(r"rollout-.+-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl")
 LOCK: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.lock")
 META_BYTES: Final = 1 << 20
@@ -35,24 +34,6 @@ OPEN_ELSEWHERE: Final = r"^ *\S+ +This conversation is open in another app\b[\s\
 LOCKS: Final = "thread-writer-locks"
 TURN_BEGINS: Final = (b'"type":"task_started"',)
 TURN_ENDS: Final = (b'"type":"task_complete"', b'"type":"turn_aborted"')
-
-
-def parse(line: bytes) -> tuple[str, Receipt] | None:
-    """Return what one record of the rollout proves: a message of the user is consumed.
-
-    The results of tools are records of other types, whatever they contain.
-    """
-    if TAG not in line:
-        return None
-    try:
-        record = json.loads(line)
-        payload = record["payload"]
-        if record["type"] != "response_item" or payload["type"] != "message" or payload["role"] != "user":
-            return None
-        texts = [str(part["text"]) for part in payload["content"] if part.get("type") == "input_text"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return next(((found, Receipt.CONSUMED) for text in texts if (found := opening_id(text))), None)
 
 
 def home_directory(facts: SessionFacts) -> Path:

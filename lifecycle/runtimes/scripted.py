@@ -6,27 +6,13 @@ from typing import Final
 
 from lifecycle.runtimes.base import REFERENCE, Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog
-from transport.envelope import opening_id
+from lifecycle.runtimes.scripted_records import parse
 from transport.files import opened_regular
 from transport.screen import ScreenRules
-from transport.vocabulary import Receipt
 
 DIRECTORY: Final = Path(".peerwake/runtimes/scripted")
-EVIDENCE: Final = {"user": Receipt.CONSUMED, "queued": Receipt.INJECTED}
 TAIL_BYTES: Final = 512
 CLEARS_MAX: Final = 1000
-
-
-def parse(line: bytes) -> tuple[str, Receipt] | None:
-    """Return what one record of the transcript proves: `queued` is injected, `user` consumed."""
-    if not line.startswith((b'{"type": "user"', b'{"type": "queued"')):
-        return None
-    try:
-        record = json.loads(line)
-        message_id = opening_id(record["text"])
-        return None if message_id is None else (message_id, EVIDENCE[record["type"]])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
 
 
 def refer(facts: SessionFacts) -> str | None:

@@ -1,40 +1,10 @@
-import json
 import os
 from pathlib import Path
 
-import pytest
-
 from lifecycle.runtimes.base import LaunchSpec, SessionFacts
-from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, parse, refer
+from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, refer
 from lifecycle.states import Mode
-from transport.vocabulary import Receipt
-
-ID = "m_00000000000000000001"
-TEXT = f'<peer-message-abc123 id="{ID}" from="alice">\nhello\n</peer-message-abc123>'
-
-
-def line(kind: str, **fields: object) -> bytes:
-    return json.dumps({"type": kind, "at": 1.0, **fields}).encode()
-
-
-@pytest.mark.parametrize(
-    ("record", "proof"),
-    [
-        (line("user", text=TEXT), (ID, Receipt.CONSUMED)),
-        (line("queued", text=TEXT), (ID, Receipt.INJECTED)),
-        (line("user", text=f"look: {TEXT}"), None),
-        (line("user", text="typed"), None),
-        (line("user", text=7), None),
-        (line("user"), None),
-        (line("assistant", text=TEXT), None),
-        (line("tool_result", text=TEXT), None),
-        (line("user", text=TEXT)[:-4], None),
-        (b"", None),
-        (b"\xff", None),
-    ],
-)
-def test_only_a_prompt_is_evidence(record: bytes, proof: tuple[str, Receipt] | None) -> None:
-    assert parse(record) == proof
+from tests.lifecycle.runtimes.test_scripted_records import line
 
 
 def transcript(cwd: Path, name: str, *records: bytes) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lifecycle.runtimes.base import SessionFacts
-from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, parse, refer
+from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, refer
+from lifecycle.runtimes.scripted_records import parse
 from tests.lifecycle.runtimes.conftest import Terminal
 from transport.screen import Shown, compare, read_screen
 from transport.vocabulary import Receipt, ScreenState
