@@ -22,6 +22,7 @@ from typing import Final
 from transport.errors import PeerwakeError
 from transport.files import write_atomic
 from transport.message import Message
+from transport.paths import RootUnusable, check_ours
 
 INLINE_BYTES: Final = 8 * 1024
 PREVIEW_LINES: Final = 10
@@ -127,14 +128,20 @@ def closing(message: Message) -> str:
 def place_body(message: Message, directory: Path, form: Form = PLAIN) -> Path | None:
     """Write a body that a client does not take to `directory` (0700) and return the file, None for one that it takes.
 
-    Writing again gives the same file. Raises OSError, also where a link leads to another place.
+    Writing again gives the same file. Raises OSError, also where a link leads to another place, and where another
+    user could exchange the file before it is read.
     """
     if form.takes(message.body):
         return None
-    linked = next((each for each in (directory.parent, directory) if each.is_symlink()), None)
-    if linked is not None:
-        raise OSError(errno.ELOOP, "a symbolic link; put the directory itself there", str(linked))
+    for each in (directory.parent, directory):
+        if each.is_symlink():
+            raise OSError(errno.ELOOP, "a symbolic link; put the directory itself there", str(each))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        for each in (directory.parent, directory):
+            check_ours(each)
+    except RootUnusable as error:
+        raise OSError(errno.EPERM, str(error)) from error
     path = directory / f"{message.id}.txt"
     write_atomic(path, message.body.encode())
     return path

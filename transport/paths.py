@@ -113,7 +113,8 @@ class Root:
 
     def check(self) -> None:
         """Raise RootUnusable unless the root is ours, private and writable."""
-        for path in (*self._inner(), self.run / "prompts", self.state / "canary", self.logs / "server-deaths"):
+        later = (self.run / "prompts", self.state / "canary", self.logs / "server-deaths")
+        for path in (*self._inner(), *later):
             if os.path.lexists(path) and not stat.S_ISDIR(path.lstat().st_mode):
                 raise RootUnusable(f"{path} is no directory, or a symbolic link to one; put the directory itself there")
         for path in (self.home, self.run, self.state):
@@ -126,15 +127,15 @@ class Root:
                 raise RootUnusable(f"{path} is open to other users; run: chmod 700 {path}")
             if not os.access(path, os.W_OK | os.X_OK):
                 raise RootUnusable(f"{path} is not writable; run: chmod u+rwx {path}")
-        for path in (self.peers, self.runtimes, self.run / "tmux", self.logs, self.logs / "panes"):
-            _check_ours(path)
+        for path in (self.peers, self.runtimes, self.run / "tmux", self.logs, self.logs / "panes", *later):
+            check_ours(path)
 
     def check_owner(self) -> None:
         """Raise RootUnusable for a root that somebody else made or may write to, before anything in it is believed."""
-        _check_ours(self.home)
+        check_ours(self.home)
 
 
-def _check_ours(path: Path) -> None:
+def check_ours(path: Path) -> None:
     """Raise RootUnusable for a directory that somebody else made or may write to; it need not be there."""
     try:
         status = path.stat()

@@ -32,11 +32,23 @@ def asked(name: str, runtime: str | None) -> dict[str, str]:
 
 
 def attach_to(context: Context, found: dict[str, Any]) -> int:
-    """Become a person's terminal on a session that the server has named."""
+    """Become a person's terminal on a session that the server has named; raises as `socket_of`."""
     from transport.tmux.commands import attach_terminal
     from transport.tmux.program import find_tmux
 
-    return become(context, attach_terminal(find_tmux(), Path(found["socket"]), found["session"]))
+    return become(context, attach_terminal(find_tmux(), socket_of(found), found["session"]))
+
+
+def socket_of(found: dict[str, Any]) -> Path:
+    """Return the socket of a session that the server has named.
+
+    Raises ForeignSocket for another user's, whom tmux would tell this whole environment; OSError.
+    """
+    from transport.tmux.peer import check_socket
+
+    socket = Path(found["socket"])
+    check_socket(socket)
+    return socket
 
 
 def become(context: Context, command: list[str]) -> int:

@@ -27,7 +27,7 @@ def lived_in() -> Iterator[World]:
         world.create("alice")
         world.create("bob")
         world.serve()
-        assert world.send("alice", "hello")["status"] == "delivered"
+        assert world.send("alice", "hello", "--wait", "60")["status"] == "delivered"
         yield world
 
 

@@ -172,7 +172,7 @@ def test_a_body_in_a_file_forges_nothing_in_what_is_shown_of_it(body: str, paddi
     message = accepted(body + "\n" * padding + "z" * INLINE_BYTES + "\n" + body)
     assert message is not None
     with tempfile.TemporaryDirectory(prefix="pw-", dir="/tmp") as home:
-        path = place_body(message, Path(home))
+        path = place_body(message, Path(home) / "inbox")
         assert path is not None
         assert path.read_bytes().decode() == clean(body + "\n" * padding + "z" * INLINE_BYTES + "\n" + body)
         found = sole_envelope(render(message, intelligence="artificial", body_file=path))

@@ -13,7 +13,8 @@ import pytest
 
 from tests.contract.bad_input import credential, refused, stored, unchanged
 from tests.contract.wires import TOP, bridge_wire
-from tests.live.world import World
+from tests.live.alice import consumed
+from tests.live.world import World, until
 from tests.security.other_user import THEIRS, as_them, lived_in, needs_root, theirs
 from transport.identity import parse_identity
 from transport.paths import Root, RootUnusable
@@ -133,8 +134,14 @@ def made_ours_but_open(path: Path) -> None:
     path.chmod(0o777)
 
 
+DIRECTORIES = [
+    *("run", "state", "logs", "peers", "runtimes"),
+    *("run/tmux", "run/prompts", "state/canary", "logs/panes", "logs/server-deaths"),
+]
+
+
 @pytest.mark.parametrize("make", [made_before, link_to_theirs, made_ours_but_open])
-@pytest.mark.parametrize("name", ["run", "state", "logs", "peers", "runtimes", "run/tmux", "logs/panes"])
+@pytest.mark.parametrize("name", DIRECTORIES)
 def test_a_directory_of_the_root_made_by_another_user_is_refused(
     world: World, home: Path, name: str, make: Callable[[Path], None]
 ) -> None:
@@ -212,6 +219,22 @@ def test_a_file_that_steers_us_and_is_not_ours_alone_is_not_followed(world: Worl
         if kept is not None:
             path.write_bytes(kept)
             path.chmod(0o600)
+
+
+@pytest.mark.parametrize("make", [made_before, link_to_theirs, made_ours_but_open])
+def test_a_body_is_not_put_where_another_user_could_exchange_it(world: World, make: Callable[[Path], None]) -> None:
+    """What a client does not take as keys it reads from its peer's inbox, whatever stands there by then."""
+    name = make.__name__.replace("_", "-")
+    inbox = world.create(name) / ".peerwake/inbox"
+    make(inbox)
+    sent = world.send(name, "long " * 4_000, "--wait", "0")
+    why = until(lambda: world.json("queue", "show", sent["message_id"])["reason"], 20, "a reason")
+    assert str(inbox) in why
+    assert "chmod 700" in why or "put the directory itself there" in why
+    assert list(inbox.iterdir()) == []
+    inbox.unlink() if inbox.is_symlink() else inbox.rmdir()
+    assert consumed(world, sent["message_id"])
+    assert [path.name for path in inbox.iterdir()] == [f"{sent['message_id']}.txt"]
 
 
 def test_what_another_user_may_replace_under_our_feet_is_noticed(world: World, home: Path) -> None:

@@ -144,6 +144,19 @@ def test_a_body_is_put_behind_no_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.parametrize("which", [".peerwake", ".peerwake/inbox"])
+@pytest.mark.parametrize("mode", [0o720, 0o702])
+def test_a_body_is_put_where_nobody_else_could_exchange_it(tmp_path: Path, which: str, mode: int) -> None:
+    inbox = tmp_path / ".peerwake" / "inbox"
+    inbox.mkdir(parents=True)
+    (tmp_path / which).chmod(mode)
+    with pytest.raises(PermissionError, match=f"{tmp_path / which} .* chmod 700"):
+        place_body(message("x" * (INLINE_BYTES + 1)), inbox)
+    assert list(inbox.iterdir()) == []
+    (tmp_path / which).chmod(0o750)
+    assert place_body(message("x" * (INLINE_BYTES + 1)), inbox) is not None
+
+
 def test_a_short_body_needs_no_file(tmp_path: Path) -> None:
     assert place_body(message("x" * INLINE_BYTES), tmp_path) is None
     assert place_body(message("é" * (INLINE_BYTES // 2)), tmp_path) is None

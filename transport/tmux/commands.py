@@ -156,10 +156,6 @@ def hello() -> list[str]:
     return ["display-message", "-p", "hello"]
 
 
-def kill_server() -> list[str]:
-    return ["kill-server"]
-
-
 def attach_control(tmux: str, socket: Path, session: str, pane: str | None = None) -> list[str]:
     """A control client that neither resizes the session, named or found by a `pane` of it, nor receives its output.
 

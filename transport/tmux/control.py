@@ -17,6 +17,7 @@ from transport.process import DeadlinePassed, ProcessId, is_stopped, run, start_
 from transport.tmux import commands
 from transport.tmux.lock import acquire, note
 from transport.tmux.parser import Block, Exit, Garbled, Parser
+from transport.tmux.peer import ForeignSocket, check_socket
 
 DEADLINE: Final = 5.0
 HELLO_SECONDS: Final = 1.0
@@ -196,6 +197,7 @@ class ControlClient:
         pid = self.server.pid
         if is_stopped(pid):
             raise TmuxUnknown(f"the tmux server of {self.session} is stopped; it goes on with: kill -CONT {pid}")
+        self._check_socket()
         if not self._is_unanswered:
             return
         argv = commands.client(self._tmux, self.socket, commands.hello())
@@ -203,6 +205,18 @@ class ControlClient:
             await anyio.to_thread.run_sync(lambda: run(argv, deadline=HELLO_SECONDS, env=CLIENT_ENV))
         except DeadlinePassed as error:
             raise TmuxUnknown(f"the tmux server of {self.session} (pid {pid}) still gives no answer") from error
+
+    def _check_socket(self) -> None:
+        """Raise TmuxUnknown where the socket leads to another user by now, who would be told what is pasted.
+
+        It is not connected to for that: a server of tmux up to 3.6 may crash when it loses a client while one attaches.
+        """
+        try:
+            check_socket(self.socket)
+        except ForeignSocket as error:
+            raise TmuxUnknown(str(error)) from error
+        except OSError as error:
+            raise TmuxUnknown(f"cannot look at {self.socket}: {error.strerror}") from error
 
     async def _ask(self, lines: Sequence[str]) -> list[Block]:
         token = "end" + secrets.token_hex(6)

@@ -8,6 +8,7 @@ from typing import Final
 
 from transport.process import ProcessId, ProcessUnknown, identify
 from transport.tmux.control import TmuxUnknown
+from transport.tmux.peer import ForeignSocket, check_socket
 
 UCRED: Final = struct.Struct("3i")
 SOL_LOCAL: Final = 0
@@ -15,14 +16,20 @@ LOCAL_PEERPID: Final = 0x002
 
 
 def listener(socket: Path) -> ProcessId | None:
-    """Return the process that listens on a socket, None when there is none; raises TmuxUnknown."""
+    """Return the process that listens on a socket, None when there is none; raises TmuxUnknown.
+
+    So it does for a socket of another user: no tmux server of ours is there, and yet its place is taken.
+    """
     try:
+        check_socket(socket)
         with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
             probe.setblocking(False)
             probe.connect(str(socket))
             return identify(_pid(probe))
     except (FileNotFoundError, ConnectionRefusedError):
         return None
+    except ForeignSocket as error:
+        raise TmuxUnknown(str(error)) from error
     except (OSError, ProcessUnknown) as error:
         raise TmuxUnknown(f"cannot find out who listens on {socket}: {error}") from error
 

@@ -5,6 +5,7 @@ import signal
 import socket as sockets
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV, TmuxUnknown
 from transport.tmux.exit_script import of_server
 from transport.tmux.listener import listener
+from transport.tmux.peer import ForeignSocket, check_socket
 from transport.tmux.program import find_tmux, terminal_name, version
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
@@ -138,16 +140,19 @@ def _check(spec: ServerSpec) -> None:
 def answers(socket: Path) -> bool:
     """Say whether a process listens on the socket; a stopped server counts as listening.
 
-    Raises TmuxUnknown when that cannot be found out.
+    Raises TmuxUnknown when that cannot be found out, and for a socket of another user.
     """
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
+            check_socket(socket)
             probe.connect(str(socket))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except BlockingIOError:
             return True
+        except ForeignSocket as error:
+            raise TmuxUnknown(str(error)) from error
         except OSError as error:
             raise TmuxUnknown(f"cannot look at {socket}: {error.strerror}") from error
         return True
@@ -267,32 +272,35 @@ async def kill(
 ) -> None:
     """End a server deliberately (no exit line is written) and what is left of its pane's process group.
 
-    tmux is asked first; after `deadline` seconds exactly this process gets SIGKILL. Raises TmuxUnknown
-    should it survive even that.
+    Exactly this process gets SIGTERM, which is all that tmux does on `kill-server`, and SIGKILL after `deadline`
+    seconds; what is on the socket is not asked, it may be another one. Raises TmuxUnknown should it survive even that.
     """
     clock = clock or SystemClock()
     agents = await anyio.to_thread.run_sync(lambda: () if pane is None else _agents(pane))
     if server.is_alive():
-        await anyio.to_thread.run_sync(lambda: _ask_to_end(socket, server, deadline))
+        terminate(server)
         if not await _gone_within(server, deadline, clock):
             terminate(server, signal.SIGKILL)
             if not await _gone_within(server, deadline, clock):
                 raise TmuxUnknown(f"tmux server {server.pid} on {socket} does not die")
     await _end_all(agents, clock)
-    if not answers(socket):
+    if not _is_foreign(socket) and not answers(socket):
         _remove(socket)
+
+
+def _is_foreign(socket: Path) -> bool:
+    """Tell whether it is certain that a socket is another user's."""
+    with suppress(OSError):
+        try:
+            check_socket(socket)
+        except ForeignSocket:
+            return True
+    return False
 
 
 def _agents(pane: ProcessId) -> tuple[ProcessId, ...]:
     """Return what lives of a pane's process group, nothing where its pid is somebody else's by now."""
     return group(pane.pid) if identify(pane.pid) in (None, pane) else ()
-
-
-def _ask_to_end(socket: Path, server: ProcessId, deadline: float) -> None:
-    try:
-        run(commands.client(find_tmux(), socket, commands.kill_server()), deadline=deadline, env=CLIENT_ENV)
-    except DeadlinePassed:
-        terminate(server, signal.SIGKILL)
 
 
 async def _end_all(processes: Iterable[ProcessId], clock: Clock) -> None:

@@ -59,7 +59,8 @@ class Surveyor:
     async def survey(self, socket: Path, deadline: float = 5.0) -> Survey:
         """Return the panes and clients of a server.
 
-        Raises TmuxGone when nobody listens on the socket, TmuxUnknown without an answer in `deadline` seconds.
+        Raises TmuxGone when nobody listens on the socket, TmuxUnknown without an answer in `deadline` seconds,
+        or when the socket is another user's.
         """
         if not answers(socket):
             raise TmuxGone(f"no tmux server on {socket}")

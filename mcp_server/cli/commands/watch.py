@@ -1,11 +1,10 @@
 """`peerwake watch`: look at a session without being able to type into it or to resize it."""
 
 import secrets
-from pathlib import Path
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.control import ask
-from mcp_server.cli.terminal import asked, become, need_terminal, parser
+from mcp_server.cli.terminal import asked, become, need_terminal, parser, socket_of
 
 SUMMARY = "Look at a peer's session: no key reaches it, its size stays (leave: Ctrl-B d). Wakes nobody."
 
@@ -20,4 +19,4 @@ def run(context: Context, argv: list[str]) -> int:
     found = ask(context, "watch", asked(given.name, given.runtime))
     # An underscore: no session of a peer can have this name.
     viewer = f"viewer_{secrets.token_hex(4)}"
-    return become(context, watch_terminal(find_tmux(), Path(found["socket"]), found["session"], viewer))
+    return become(context, watch_terminal(find_tmux(), socket_of(found), found["session"], viewer))

@@ -19,6 +19,7 @@ from transport.paths import Root
 from transport.registry import Registry
 from transport.spool import views
 from transport.spool.schema import APPLICATION_ID, STEPS
+from transport.tmux.control import TmuxUnknown
 from transport.tmux.server import answers
 
 BUSY_SECONDS: Final = 2.0
@@ -121,7 +122,12 @@ def leftovers(root: Root) -> Iterator[Finding]:
                 yield warning("leftovers", f"{identity}: its session died unseen", "peerwake serve --background")
     directory = root.run / "tmux"
     for path in sorted(directory.glob("*.sock")) if directory.is_dir() else ():
-        if not answers(path):
+        try:
+            is_answered = answers(path)
+        except TmuxUnknown as problem:
+            yield error("leftovers", str(problem), f"rm {shlex.quote(str(path))}")
+            continue
+        if not is_answered:
             yield warning("leftovers", f"{path}: no tmux server behind it", f"rm {shlex.quote(str(path))}")
         elif path.name not in recorded:
             mend = f"tmux -S {shlex.quote(str(path))} kill-server"

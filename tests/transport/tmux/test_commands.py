@@ -85,7 +85,7 @@ def test_a_buffer_is_set_by_its_name_and_its_text_is_no_option() -> None:
 def test_only_the_server_of_its_socket_is_met_and_none_is_started() -> None:
     tmux, socket = "/usr/bin/tmux", Path("/s")
     control, terminal = commands.attach_control(tmux, socket, "x-a"), commands.attach_terminal(tmux, socket, "x-a")
-    for argv in (control, terminal, commands.client(tmux, socket, commands.kill_server(), commands.hello())):
+    for argv in (control, terminal, commands.client(tmux, socket, commands.hello())):
         assert argv[:5] == [tmux, "-u", "-N", "-S", "/s"]
     attach = control.index("attach-session")
     assert control[attach + 1 : attach + 6] == ["-t", "=x-a", "-f", "ignore-size,no-output", ";"]

@@ -406,6 +406,19 @@ async def test_killing_touches_only_that_process() -> None:
             sleeper.wait()
 
 
+async def test_killing_a_server_spares_another_one_in_its_place() -> None:
+    with directory() as path:
+        started = await start(sh(path, "read x"))
+        (path / "t.sock").unlink()
+        other = await start(sh(path, "read x"))
+        await kill(path / "t.sock", started.tmux, pane=started.pane)
+        assert not started.tmux.is_alive()
+        assert other.tmux.is_alive()
+        assert answers(path / "t.sock")
+        await kill(path / "t.sock", other.tmux, pane=other.pane)
+        assert not (path / "t.sock").is_socket()
+
+
 async def test_a_death_is_noticed_at_once() -> None:
     with directory() as path:
         started = await start(sh(path, "read x"))
