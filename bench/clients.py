@@ -29,7 +29,7 @@ from tests.clients.scenes import envelope
 from tests.live.control import Control
 from transport.process import terminate
 from transport.screen import read_screen
-from transport.tmux.server import wait_dead
+from transport.tmux.ending import wait_dead
 from transport.vocabulary import ScreenState
 
 RUNTIMES: Final = ("claude", "codex")

@@ -27,10 +27,10 @@ from transport.paths import Root
 from transport.process import ProcessId, identify
 from transport.screen import read_screen
 from transport.tmux.control import ControlClient, TmuxGone
+from transport.tmux.ending import kill
 from transport.tmux.listener import listener
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
-from transport.tmux.server import kill
 from transport.tmux.survey import Surveyor
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 

@@ -18,7 +18,7 @@ from transport.identity import Identity
 from transport.logs import Logs
 from transport.process import ProcessId
 from transport.tmux.control import TmuxGone
-from transport.tmux.server import wait_dead, wait_noticed
+from transport.tmux.ending import wait_dead, wait_noticed
 
 LOOK_AGAIN_SECONDS: Final = 2.0
 

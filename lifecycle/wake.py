@@ -29,7 +29,7 @@ from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
 from transport.profile import Profile
-from transport.tmux.server import wait_dead
+from transport.tmux.ending import wait_dead
 
 LOCK_SECONDS: Final = 1.0
 LOCK_POLL_SECONDS: Final = 0.01

@@ -22,9 +22,10 @@ from transport.receipt import TranscriptTail
 from transport.screen import Reading, ScreenRules, read_screen
 from transport.tmux import commands
 from transport.tmux.control import ControlClient
+from transport.tmux.ending import kill
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
-from transport.tmux.server import ServerSpec, Started, kill, start
+from transport.tmux.server import ServerSpec, Started, start
 from transport.vocabulary import Receipt, ScreenState, Stage
 
 TUI = Path(__file__).with_name("tui.py")

@@ -12,8 +12,9 @@ from lifecycle.limits import Limits
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from transport.clock import SystemClock
 from transport.screen import Reading, Screen, read_screen
-from transport.tmux import server as tmux_server
+from transport.tmux.ending import kill
 from transport.tmux.pane import Pane
+from transport.tmux.server import Started
 from transport.vocabulary import Receipt, ScreenState
 
 Found = TypeVar("Found")
@@ -38,7 +39,7 @@ class Client:
     reader: Reader
     pane: Pane
     facts: SessionFacts
-    started: tmux_server.Started
+    started: Started
     socket: Path
     clock: SystemClock
 
@@ -138,4 +139,4 @@ class Client:
 
     async def end(self) -> None:
         await self.pane.aclose()
-        await tmux_server.kill(self.socket, self.started.tmux, pane=self.started.pane)
+        await kill(self.socket, self.started.tmux, pane=self.started.pane)

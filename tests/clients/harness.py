@@ -40,10 +40,11 @@ from tests.model_server import ModelServer, Rule
 from transport.clock import SystemClock
 from transport.paths import Root
 from transport.process import Finished, ProcessId, identify, run, terminate
-from transport.tmux import server as tmux_server
 from transport.tmux.control import ControlClient
+from transport.tmux.ending import wait_dead
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
+from transport.tmux.server import ServerSpec, start
 from transport.vocabulary import ScreenState
 
 VARIABLE = "PEERWAKE_CLIENTS_BIN"
@@ -217,8 +218,8 @@ class ClientWorld:
         program = shutil.which(command[0], path=environ["PATH"])
         assert program, f"{command[0]} is not in {environ['PATH']}"
         socket = self.base / f"{len(self.clients)}.sock"
-        started = await tmux_server.start(
-            tmux_server.ServerSpec(
+        started = await start(
+            ServerSpec(
                 socket=socket,
                 session=f"{runtime}-{name}",
                 argv=(*self.prefix, program, *command[1:], *argv),
@@ -298,7 +299,7 @@ class ClientWorld:
                 terminate(process, signal.SIGKILL)
             with anyio.move_on_after(2):
                 for process in left:
-                    await tmux_server.wait_dead(process)
+                    await wait_dead(process)
 
     def _processes(self) -> Iterator[ProcessId]:
         """Yield the living processes that carry this world in their environment (Linux)."""

@@ -16,8 +16,8 @@ from tests.live.world import until
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, identify, start_detached, terminate
+from transport.tmux.listener import answers
 from transport.tmux.program import find_tmux
-from transport.tmux.server import answers
 
 
 @dataclass

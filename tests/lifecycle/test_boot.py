@@ -17,10 +17,11 @@ from lifecycle.runtimes.claude import CLAUDE
 from transport.clock import SystemClock
 from transport.paths import Root
 from transport.screen import read_screen
-from transport.tmux import server as tmux_server
 from transport.tmux.control import ControlClient
+from transport.tmux.ending import kill
 from transport.tmux.pane import Pane
 from transport.tmux.program import find_tmux
+from transport.tmux.server import ServerSpec, start
 from transport.vocabulary import ScreenState
 
 pytestmark = pytest.mark.live
@@ -92,14 +93,14 @@ def locate(_: SessionFacts) -> Path | None:
 async def booter(root: Root, redraws: str, program: str = PROGRAM) -> AsyncIterator[Booter]:
     """Start the program in tmux; it draws its dialog again at these seconds, with the cursor on "No"."""
     socket, clock = root.home / "t.sock", SystemClock()
-    spec = tmux_server.ServerSpec(
+    spec = ServerSpec(
         socket=socket,
         session="claude-alice",
         argv=(sys.executable, "-I", "-S", "-c", program, redraws),
         env={"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LANG": "C.UTF-8"},
         cwd=root.home,
     )
-    started = await tmux_server.start(spec)
+    started = await start(spec)
     control = ControlClient(tmux=find_tmux(), socket=socket, session="claude-alice", server=started.tmux, clock=clock)
     pane = Pane(control, started.pane_id, clock)
     facts = SessionFacts("", root.home, clock.wall(), pane_pid=started.pane.pid)
@@ -108,7 +109,7 @@ async def booter(root: Root, redraws: str, program: str = PROGRAM) -> AsyncItera
         yield Booter(pane, CLAUDE, Reader(lambda line: None, locate), facts, clock, limits)
     finally:
         await pane.aclose()
-        await tmux_server.kill(socket, started.tmux, pane=started.pane)
+        await kill(socket, started.tmux, pane=started.pane)
 
 
 async def boot(root: Root, redraws: str) -> tuple[Boot, ScreenState]:

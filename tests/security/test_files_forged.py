@@ -24,7 +24,7 @@ from transport.paths import Root
 from transport.process import ProcessId, identify
 from transport.relocate import Place
 from transport.scan import scan
-from transport.tmux.server import kill
+from transport.tmux.ending import kill
 
 ALICE = Identity("scripted", "alice")
 RECORD = Session(

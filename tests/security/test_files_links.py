@@ -22,7 +22,8 @@ from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import accept, check_draft
 from transport.paths import Root, RootUnusable
-from transport.tmux.server import ServerSpec, kill
+from transport.tmux.ending import kill
+from transport.tmux.server import ServerSpec
 from transport.tmux.server import start as tmux_start
 
 ALICE = Identity("scripted", "alice")

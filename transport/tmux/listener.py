@@ -34,6 +34,27 @@ def listener(socket: Path) -> ProcessId | None:
         raise TmuxUnknown(f"cannot find out who listens on {socket}: {error}") from error
 
 
+def answers(socket: Path) -> bool:
+    """Say whether a process listens on the socket; a stopped server counts as listening.
+
+    Raises TmuxUnknown when that cannot be found out, and for a socket of another user.
+    """
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            check_socket(socket)
+            probe.connect(str(socket))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except BlockingIOError:
+            return True
+        except ForeignSocket as error:
+            raise TmuxUnknown(str(error)) from error
+        except OSError as error:
+            raise TmuxUnknown(f"cannot look at {socket}: {error.strerror}") from error
+        return True
+
+
 def _pid(connection: sockets.socket) -> int:
     if sys.platform.startswith("linux"):
         return int(UCRED.unpack(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, UCRED.size))[0])

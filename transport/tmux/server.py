@@ -1,11 +1,9 @@
-"""One tmux server per identity: start it, know it by pid and start time, end it, notice its death."""
+"""One tmux server per identity: start it, and know it by pid and start time."""
 
 import os
 import signal
-import socket as sockets
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,23 +15,21 @@ from transport import files
 from transport.clock import Clock, SystemClock
 from transport.errors import InvalidInput, PeerwakeError
 from transport.paths import check_socket_path
-from transport.process import DeadlinePassed, ProcessId, ProgramMissing, group, identify, run, terminate
+from transport.process import DeadlinePassed, ProcessId, ProgramMissing, identify, run, terminate
 from transport.scope import scope_command
 from transport.tmux import commands
-from transport.tmux.control import CLIENT_ENV, TmuxUnknown
+from transport.tmux.control import CLIENT_ENV
+from transport.tmux.ending import HANGUP_SECONDS, nudge_reaper, remove
 from transport.tmux.exit_script import of_server
-from transport.tmux.listener import listener
-from transport.tmux.peer import ForeignSocket, check_socket
+from transport.tmux.listener import answers, listener
 from transport.tmux.program import find_tmux, terminal_name, version
 
 LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 HISTORY_LINES: Final = 5_000
 LOADERS: Final = ("LD_", "DYLD_", "GCONV_PATH")
 PANE_LOG_BYTES: Final = 8 << 20
-HANGUP_SECONDS: Final = 1.0
 UNNAMED_SECONDS: Final = 0.5
 SCOPE_SECONDS: Final = 5.0
-NUDGES: Final = (0.03, 0.1, 0.3, 1.0, 2.0, 2.0)
 
 
 class ServerRunning(PeerwakeError):
@@ -101,7 +97,7 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
     tmux = await anyio.to_thread.run_sync(find_tmux)
     if answers(spec.socket):
         raise ServerRunning(f"a tmux server runs on {spec.socket}; stop that session first")
-    _remove(spec.socket)
+    remove(spec.socket)
     server: ProcessId | None = None
     try:
         with anyio.fail_after(deadline):
@@ -121,7 +117,7 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
             if isinstance(error, AgentExited) and spec.exit_hook is not None:
                 await _let_hook_run(server, clock)
             terminate(server, signal.SIGKILL)
-            _remove(spec.socket)
+            remove(spec.socket)
         elif is_late:
             await _end_unnamed(spec.socket, clock)
         if is_late:
@@ -135,27 +131,6 @@ def _check(spec: ServerSpec) -> None:
         raise InvalidInput("argv", "a command needs at least one word, and no word may hold NUL")
     if len(spec.argv) == 1 and "=" in spec.argv[0]:
         raise InvalidInput("argv", f"{spec.argv[0]!r:.80} holds '='; give it a path without one")
-
-
-def answers(socket: Path) -> bool:
-    """Say whether a process listens on the socket; a stopped server counts as listening.
-
-    Raises TmuxUnknown when that cannot be found out, and for a socket of another user.
-    """
-    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            check_socket(socket)
-            probe.connect(str(socket))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        except BlockingIOError:
-            return True
-        except ForeignSocket as error:
-            raise TmuxUnknown(str(error)) from error
-        except OSError as error:
-            raise TmuxUnknown(f"cannot look at {socket}: {error.strerror}") from error
-        return True
 
 
 async def _launched(
@@ -186,7 +161,7 @@ async def _end_unnamed(socket: Path, clock: Clock) -> None:
         server = listener(socket)
         if server is not None:
             terminate(server, signal.SIGKILL)
-            _remove(socket)
+            remove(socket)
             return
         await clock.sleep(0.02)
 
@@ -197,10 +172,6 @@ async def _let_hook_run(server: ProcessId, clock: Clock) -> None:
     while server.is_alive() and clock.monotonic() < until:
         nudge_reaper(server)
         await clock.sleep(0.02)
-
-
-def _remove(socket: Path) -> None:
-    socket.unlink(missing_ok=True)
 
 
 def _launch(tmux: str, spec: ServerSpec, scope: list[str], deadline: float) -> ProcessId:
@@ -260,103 +231,3 @@ def _shell(env: Mapping[str, str]) -> str:
     """Return the SHELL that tmux is to pass on: it overwrites the variable with its own setting."""
     shell = env.get("SHELL", "")
     return shell if Path(shell).is_absolute() and os.access(shell, os.X_OK) else "/bin/sh"
-
-
-async def kill(
-    socket: Path,
-    server: ProcessId,
-    deadline: float = 5.0,
-    *,
-    pane: ProcessId | None = None,
-    clock: Clock | None = None,
-) -> None:
-    """End a server deliberately (no exit line is written) and what is left of its pane's process group.
-
-    Exactly this process gets SIGTERM, which is all that tmux does on `kill-server`, and SIGKILL after `deadline`
-    seconds; what is on the socket is not asked, it may be another one. Raises TmuxUnknown should it survive even that.
-    """
-    clock = clock or SystemClock()
-    agents = await anyio.to_thread.run_sync(lambda: () if pane is None else _agents(pane))
-    if server.is_alive():
-        terminate(server)
-        if not await _gone_within(server, deadline, clock):
-            terminate(server, signal.SIGKILL)
-            if not await _gone_within(server, deadline, clock):
-                raise TmuxUnknown(f"tmux server {server.pid} on {socket} does not die")
-    await _end_all(agents, clock)
-    if not _is_foreign(socket) and not answers(socket):
-        _remove(socket)
-
-
-def _is_foreign(socket: Path) -> bool:
-    """Tell whether it is certain that a socket is another user's."""
-    with suppress(OSError):
-        try:
-            check_socket(socket)
-        except ForeignSocket:
-            return True
-    return False
-
-
-def _agents(pane: ProcessId) -> tuple[ProcessId, ...]:
-    """Return what lives of a pane's process group, nothing where its pid is somebody else's by now."""
-    return group(pane.pid) if identify(pane.pid) in (None, pane) else ()
-
-
-async def _end_all(processes: Iterable[ProcessId], clock: Clock) -> None:
-    """Give processes a second after their terminal's hangup, then SIGKILL to exactly these."""
-    until = clock.monotonic() + HANGUP_SECONDS
-    left = [process for process in processes if process.is_alive()]
-    while left and clock.monotonic() < until:
-        await clock.sleep(0.01)
-        left = [process for process in left if process.is_alive()]
-    for process in left:
-        terminate(process, signal.SIGKILL)
-        await _gone_within(process, HANGUP_SECONDS, clock)
-
-
-async def _gone_within(process: ProcessId, seconds: float, clock: Clock) -> bool:
-    with anyio.move_on_after(seconds):
-        await wait_dead(process, clock=clock)
-    return not process.is_alive()
-
-
-async def wait_dead(process: ProcessId, *, clock: Clock | None = None) -> None:
-    """Return as soon as exactly this process is dead; costs nothing while it lives (Linux)."""
-    clock = clock or SystemClock()
-    if not hasattr(os, "pidfd_open"):
-        while process.is_alive():
-            await clock.sleep(0.05)
-        return
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if process.is_alive():
-            await anyio.wait_readable(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-async def wait_noticed(server: ProcessId, pane: ProcessId, *, clock: Clock | None = None) -> bool:
-    """Return when the agent and its server are dead, True; False when the server does not notice that death.
-
-    tmux loses a SIGCHLD now and then when a pane ends (3.3a with libutempter runs a helper with SIGCHLD
-    at its default; one death in five to thirty was lost): the dead agent stays a zombie and the hook
-    never runs until another SIGCHLD comes, so the server gets some.
-    """
-    clock = clock or SystemClock()
-    await wait_dead(pane, clock=clock)
-    for pause in NUDGES:
-        with anyio.move_on_after(pause):
-            await wait_dead(server, clock=clock)
-        if not server.is_alive():
-            return True
-        nudge_reaper(server)
-    return False
-
-
-def nudge_reaper(server: ProcessId) -> None:
-    """Make a server look for ended children once more; harmless when there are none."""
-    terminate(server, signal.SIGCHLD)

@@ -10,8 +10,8 @@ from anyio.lowlevel import current_token
 
 from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxUnknown
+from transport.tmux.listener import answers
 from transport.tmux.program import find_tmux
-from transport.tmux.server import answers
 
 Rows = tuple[str, ...]
 

@@ -20,7 +20,7 @@ from transport.registry import Registry
 from transport.spool import views
 from transport.spool.schema import APPLICATION_ID, STEPS
 from transport.tmux.control import TmuxUnknown
-from transport.tmux.server import answers
+from transport.tmux.listener import answers
 
 BUSY_SECONDS: Final = 2.0
 MANY: Final = 1_000

@@ -11,8 +11,7 @@ import pytest
 from tests.terminal import directory, terminal
 from transport.process import identify
 from transport.tmux.control import TmuxUnknown
-from transport.tmux.listener import listener
-from transport.tmux.server import answers
+from transport.tmux.listener import answers, listener
 
 
 def test_the_listening_process_is_found_though_it_never_answers() -> None:

@@ -1,4 +1,4 @@
-"""Starting, ending and watching real tmux servers."""
+"""Starting real tmux servers."""
 
 import json
 import os
@@ -7,9 +7,7 @@ import socket as sockets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +15,25 @@ import anyio
 import pytest
 
 from tests.terminal import directory, until
+from tests.tmux_servers import ENV, running, sh, written
 from transport import files
 from transport.errors import InvalidInput
 from transport.logs import quote
 from transport.paths import RootUnusable
-from transport.process import DeadlinePassed, Finished, ProcessId, ancestry, group, identify, start_time
+from transport.process import DeadlinePassed, Finished, ProcessId, ancestry, identify
 from transport.tmux import server as server_module
+from transport.tmux.ending import wait_noticed
 from transport.tmux.exit_script import exit_script
-from transport.tmux.listener import listener
+from transport.tmux.listener import answers, listener
 from transport.tmux.program import find_tmux
 from transport.tmux.server import (
     AgentExited,
     ServerRunning,
-    ServerSpec,
-    Started,
     StartFailed,
-    answers,
-    kill,
     start,
-    wait_dead,
-    wait_noticed,
 )
 
 pytestmark = pytest.mark.live
-
-ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MARK": "a b'\"$#{pid};", "SHELL": "/bin/cat"}
-
-
-def sh(path: Path, script: str, **changes: object) -> ServerSpec:
-    spec = ServerSpec(path / "t.sock", "claude-alice", ("/bin/sh", "-c", script), ENV, path)
-    return replace(spec, **changes)
-
-
-@asynccontextmanager
-async def running(spec: ServerSpec, deadline: float = 20.0) -> AsyncIterator[Started]:
-    started = await start(spec, deadline)
-    try:
-        yield started
-    finally:
-        await kill(spec.socket, started.tmux, pane=started.pane)
-
-
-async def written(path: Path) -> str:
-    def text() -> str | None:
-        found = path.read_text() if path.exists() else ""
-        return found if found.endswith("\n") else None
-
-    return await until(text)
 
 
 def ask(socket: Path, *words: str) -> str:
@@ -129,27 +99,6 @@ async def test_any_directory(name: str) -> None:
             assert line.startswith("ts=20") and line.count("\n") == 1
             server = f"server_pid={started.tmux.pid} server_started={quote(started.tmux.started)}"
             assert f" identity=claude-alice dead_status=7 dead_signal= cause=exit:7 by=tmux {server}\n" in line
-
-
-async def test_the_cause_of_a_death_is_written_even_when_tmux_misses_the_signal() -> None:
-    with directory() as path:
-        hook = exit_script(path / "exits.log", "claude-alice")
-        for number in range(12):
-            started = await start(sh(path, f"sleep 0.{number + 5:02}; kill -9 $$", exit_hook=hook))
-            with anyio.fail_after(8):
-                assert await wait_noticed(started.tmux, started.pane)
-        lines = (path / "exits.log").read_text().splitlines()
-        assert len(lines) == 12
-        assert all(" dead_status= dead_signal=9 cause=SIGKILL by=tmux" in line for line in lines)
-
-
-async def test_a_deliberate_end_writes_nothing() -> None:
-    with directory() as path:
-        hook = exit_script(path / "exits.log", "claude-alice")
-        async with running(sh(path, "read x", exit_hook=hook)):
-            pass
-        assert not (path / "exits.log").exists()
-        assert not (path / "t.sock").exists()
 
 
 async def test_what_an_agent_starts_stays_below_its_server() -> None:
@@ -372,67 +321,3 @@ def await_end(pid: int) -> None:
     deadline = time.monotonic() + 10
     while identify(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-async def test_killing_ends_what_ignores_the_hangup() -> None:
-    with directory() as path:
-        script = "trap '' HUP TERM; (trap '' HUP TERM; sleep 60) & echo $! >out; sleep 60; sleep 60"
-        started = await start(sh(path, script))
-        child = int(await written(path / "out"))
-        assert {process.pid for process in group(started.pane.pid)} >= {started.pane.pid, child}
-        await kill(path / "t.sock", started.tmux, pane=started.pane)
-        assert not started.tmux.is_alive()
-        assert start_time(child) is None and not started.pane.is_alive()
-
-
-async def test_killing_a_stopped_server() -> None:
-    with directory() as path:
-        started = await start(sh(path, "read x"))
-        os.kill(started.tmux.pid, signal.SIGSTOP)
-        await kill(path / "t.sock", started.tmux, 0.3, pane=started.pane)
-        assert not started.tmux.is_alive()
-        await until(lambda: not started.pane.is_alive())
-
-
-async def test_killing_touches_only_that_process() -> None:
-    with directory() as path:
-        sleeper = subprocess.Popen(["/bin/sleep", "60"])  # noqa: ASYNC220
-        try:
-            other = replace(identify(sleeper.pid), started="1")
-            await kill(path / "t.sock", other)
-            assert sleeper.poll() is None
-        finally:
-            sleeper.kill()
-            sleeper.wait()
-
-
-async def test_killing_a_server_spares_another_one_in_its_place() -> None:
-    with directory() as path:
-        started = await start(sh(path, "read x"))
-        (path / "t.sock").unlink()
-        other = await start(sh(path, "read x"))
-        await kill(path / "t.sock", started.tmux, pane=started.pane)
-        assert not started.tmux.is_alive()
-        assert other.tmux.is_alive()
-        assert answers(path / "t.sock")
-        await kill(path / "t.sock", other.tmux, pane=other.pane)
-        assert not (path / "t.sock").is_socket()
-
-
-async def test_a_death_is_noticed_at_once() -> None:
-    with directory() as path:
-        started = await start(sh(path, "read x"))
-        seen: list[float] = []
-
-        async def watch() -> None:
-            await wait_dead(started.tmux)
-            seen.append(time.monotonic())
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            await anyio.wait_all_tasks_blocked()
-            at = time.monotonic()
-            os.kill(started.tmux.pid, signal.SIGKILL)
-        assert seen[0] - at < 1.0
-        await wait_dead(started.tmux)
-        await kill(path / "t.sock", started.tmux, pane=started.pane)
