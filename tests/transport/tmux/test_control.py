@@ -4,12 +4,9 @@ import os
 import random
 import shutil
 import signal
-import time
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.terminal import terminal, until
 from transport.tmux import commands
@@ -199,33 +196,6 @@ async def test_a_closed_client_leaves_no_process_and_opens_again() -> None:
         await until(lambda: term.tmux("list-clients") == "")
         await term.pane.capture()
         assert len(term.tmux("list-clients").splitlines()) == 1
-
-
-async def test_a_round_trip_is_short() -> None:
-    async with terminal() as term:
-        await term.pane.look()
-        at = time.perf_counter()
-        for _ in range(50):
-            await term.pane.look()
-        assert time.perf_counter() - at < 5.0
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=60))
-def test_quoting_holds_for_any_text(word: str) -> None:
-    quoted = commands.quote(word)
-    assert quoted[0] == quoted[-1] == '"'
-    assert "\n" not in quoted and "\r" not in quoted
-    inner, plain, index = quoted[1:-1], "", 0
-    while index < len(inner):
-        if inner[index] != "\\":
-            assert inner[index] not in '"$~'
-            plain, index = plain + inner[index], index + 1
-        elif inner[index + 1].isdigit():
-            plain, index = plain + chr(int(inner[index + 1 : index + 4], 8)), index + 4
-        else:
-            plain, index = plain + inner[index + 1], index + 2
-    assert plain == word
 
 
 async def test_a_client_that_is_given_up_in_its_attach_takes_no_server_with_it() -> None:
