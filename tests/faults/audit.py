@@ -1,21 +1,18 @@
-"""The rules of the books, each named by what breaks it: of messages here, of ends in `endings` and `deaths`."""
+"""The rules of messages, each named by what breaks it; those of ends, keys and sessions stand beside this file."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Final
 
-from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Pressed, Sent, Taken, Told
+from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Sent, Taken, Told
 from tests.faults.deaths import DEATHS
 from tests.faults.endings import ENDINGS
-
-BACKSPACE: Final = "\x7f"
-LATE_SECONDS: Final = 10.0
+from tests.faults.in_flight import IN_FLIGHT
 
 
 def audit(books: Books) -> list[Broken]:
     """Return every broken rule, each with the ids of its messages."""
     rules = (_strays, _envelopes, _matches, _doubled, _order, _premature, _unanswered, _pressed, _drafts_gone)
-    return [broken for rule in (*ENDINGS, *rules, *DEATHS) for broken in rule(books)]
+    return [broken for rule in (*ENDINGS, *rules, *IN_FLIGHT, *DEATHS) for broken in rule(books)]
 
 
 def _strays(books: Books) -> Iterator[Broken]:
@@ -131,18 +128,8 @@ def _unanswered(books: Books) -> Iterator[Broken]:
 def _pressed(books: Books) -> Iterator[Broken]:
     """What people type goes where they are, a few characters at a time; nothing else may be typed there."""
     for each in books.pressed:
-        if not _is_of_a_typist(each, books):
+        if not books.is_of_a_typist(each):
             yield Broken("typed where it must not be", f"{each.identity}: {each.what[:300]}")
-
-
-def _is_of_a_typist(pressed: Pressed, books: Books) -> bool:
-    """Tell whether somebody was typing just these characters then; what is stopped passes them on late."""
-    at_work = [
-        each.text
-        for each in books.sittings.get(pressed.identity, ())
-        if each.began - ROUNDING_SECONDS <= pressed.at <= each.ended + LATE_SECONDS
-    ]
-    return bool(pressed.keys and at_work) and set(pressed.keys) <= {BACKSPACE, *"".join(at_work)}
 
 
 def _drafts_gone(books: Books) -> Iterator[Broken]:

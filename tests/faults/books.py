@@ -9,6 +9,8 @@ from typing import Final
 from tests.faults.sightings import Sightings
 
 ROUNDING_SECONDS: Final = 0.002
+LATE_SECONDS: Final = 10.0
+BACKSPACE: Final = "\x7f"
 NOTICE: Final = re.compile(r"^Your message (m_[0-9a-z]{20}) to (\S+) \((\S+)\) was given up", re.MULTILINE)
 
 
@@ -68,12 +70,16 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pressed:
-    """Something that reached an agent where nothing may be typed, as it recorded it; `keys` is what exactly."""
+    """Something that reached an agent where nothing may be typed, as it recorded it; `keys` is what exactly.
+
+    `over` is what stood in its input line when the screen came up, known of what nobody could see (`in_flight`).
+    """
 
     identity: str
     what: str
     keys: str = ""
     at: float = 0.0
+    over: str = ""
 
 
 @dataclass(slots=True)
@@ -159,6 +165,15 @@ class Books:
     def given_up(self) -> set[str]:
         """Return the ids of the messages that were given up, and whose senders know."""
         return self.noticed() | set(self.letters)
+
+    def is_of_a_typist(self, pressed: Pressed) -> bool:
+        """Tell whether somebody was typing just these characters then; what is stopped passes them on late."""
+        at_work = [
+            each.text
+            for each in self.sittings.get(pressed.identity, ())
+            if each.began - ROUNDING_SECONDS <= pressed.at <= each.ended + LATE_SECONDS
+        ]
+        return bool(pressed.keys and at_work) and set(pressed.keys) <= {BACKSPACE, *"".join(at_work)}
 
     def open(self) -> list[Sent]:
         """Return what was accepted and has not ended in one of the two ways."""

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from tests.faults.audit import LATE_SECONDS, audit
+from tests.faults.audit import audit
 from tests.faults.bodies import KINDS, compose, digest, to_arrive
-from tests.faults.books import Books, Pressed, Reply, Sent, Sitting, Taken, Told
+from tests.faults.books import LATE_SECONDS, Books, Pressed, Reply, Sent, Sitting, Taken, Told
 from tests.faults.plan import actor
 from tests.faults.transcripts import read_prompt
 from transport.envelope import render

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.faults.in_flight import BEGIN, END, ENTER, IN_FLIGHT
 from tests.faults.injections.arena import Arena, arena
+from tests.faults.transcripts import is_envelope
 from tests.live.world import until
 
 pytestmark = pytest.mark.live
@@ -67,3 +69,26 @@ def test_the_record_of_keys_would_show_them() -> None:
         assert (here.records("key")[0]["text"], here.records("key")[0]["where"]) == ("b'\\r'", "ask")
         with pytest.raises(AssertionError):
             here.check()
+
+
+def test_enter_that_was_under_way_is_recorded_with_the_message_behind_which_it_was_pressed() -> None:
+    with arena() as here:
+        assert here.alice.tell(show="ask", when="pasted", delay=2)
+        here.send("waits")
+        until(lambda: here.records("in-flight"), 20, "the record")
+        (early,) = here.books().in_flight
+        assert set(early.keys) == {ENTER} and is_envelope(early.over)
+        here.alice.forget()
+        here.settle()
+
+
+def test_a_paste_that_was_cut_off_is_recorded_to_its_end() -> None:
+    with arena() as here:
+        assert here.alice.tell(show="ask", when="paste", bytes=90)
+        here.send("waits " + "with some text in it " * 300)
+        until(lambda: here.records("in-flight"), 20, "the record")
+        (early,) = here.books().in_flight
+        assert (early.over, BEGIN in early.keys, early.keys.endswith(END)) == ("", False, True)
+        assert [broken.rule for rule in IN_FLIGHT for broken in rule(here.books())] == ["typed by nobody"]
+        here.alice.forget()
+        here.settle()

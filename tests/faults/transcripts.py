@@ -20,7 +20,7 @@ OPENING: Final = re.compile(r'<peer-message-([0-9a-z]{6,32}) id="(m_[0-9a-z]{20}
 ATTRIBUTE: Final = re.compile(r' ([a-z-]+)="([^"]*)"')
 MESSAGE_ID: Final = re.compile(r"m_[0-9a-z]{20}")
 UNCERTAIN: Final = re.compile(r"may have been|may or may not|has gone|no peerwake server answers")
-SHOWN: Final = 4000
+SHOWN: Final = 1 << 14
 SYSTEM: Final = "peerwake"
 
 
@@ -113,7 +113,7 @@ class Transcripts:
             case "key" | "in-flight" as kind:
                 keys = ast.literal_eval(record["text"]).decode("utf-8", "replace")
                 book = self.pressed if kind == "key" else self.in_flight
-                book.append(Pressed(peer.identity, json.dumps(record), keys, record["at"]))
+                book.append(Pressed(peer.identity, json.dumps(record), keys, record["at"], record.get("over", "")))
 
     def _count(self, identity: str) -> None:
         self.consumed[identity] = self.consumed.get(identity, 0) + 1
@@ -170,10 +170,8 @@ def read_prompt(identity: str, session: str, place: tuple[float, int], at: float
     found = OPENING.match(text)
     if found is None:
         return Taken(identity, session, place, at, None, None, digest(text), False, text[:SHOWN])
-    attributes = dict(ATTRIBUTE.findall(found[3]))
-    end = f"\n</peer-message-{found[1]}>"
-    is_whole = text.endswith(end) and text.count(end[1:]) == 1
-    body = _body(text[found.end() : -len(end)], attributes) if is_whole else text
+    attributes, is_whole = dict(ATTRIBUTE.findall(found[3])), is_envelope(text)
+    body = _body(text[found.end() : -len(_end(found[1]))], attributes) if is_whole else text
     sender = attributes.get("from")
     notice = NOTICE.match(body) if sender == SYSTEM else None
     return Taken(
@@ -188,6 +186,17 @@ def read_prompt(identity: str, session: str, place: tuple[float, int], at: float
         text[:SHOWN],
         (notice[1] if notice else "") if sender == SYSTEM else None,
     )
+
+
+def is_envelope(text: str) -> bool:
+    """Tell whether a text is exactly one envelope."""
+    found = OPENING.match(text)
+    end = "" if found is None else _end(found[1])
+    return bool(end) and text.endswith(end) and text.count(end[1:]) == 1
+
+
+def _end(nonce: str) -> str:
+    return f"\n</peer-message-{nonce}>"
 
 
 def _body(inner: str, attributes: dict[str, str]) -> str:

@@ -54,6 +54,11 @@ class Agent:
     def question(self) -> Question | None:
         return self._wait.question if isinstance(self._wait, Ask) else None
 
+    @property
+    def draft(self) -> str:
+        """What stands in the input line, as it would be submitted."""
+        return self._composer.text
+
     def quit(self, status: int) -> None:
         """Leave the loop with this exit status."""
         self.status = status

@@ -6,7 +6,8 @@
     {}                     an end to all of it; a shell ends the agent
 
 What is shown takes every key. It asks the terminal where its cursor is: what was typed after the answer was typed
-by somebody who could see it, and is recorded as `key`; what came before it as `in-flight`.
+by somebody who could see it, and is recorded as `key`; what came before it, all of it, as `in-flight`, with what
+stood in the input line when the screen came up (`over`).
 """
 
 import json
@@ -24,7 +25,6 @@ BEGIN, END = b"\x1b[200~", b"\x1b[201~"
 WHERE = "\x1b[6n"
 ANSWER = re.compile(rb"\x1b\[\d+;\d+R")
 LONGEST_SECONDS = 10.0
-RECORDED = 200
 ROWS = {
     "ask": [
         "Tool use",
@@ -50,10 +50,13 @@ class Antics:
         self._told: dict[str, Any] = {}
         self._pasted = -1
         self._is_seen = False
+        self._early = b""
+        self._over = ""
         self.shown = ""
 
     def obey(self) -> None:
         """Read what to do now."""
+        self._record_early()
         was = self.shown
         try:
             with open(f"{self._agent.cwd}/{FILE}", "rb") as file:
@@ -105,7 +108,7 @@ class Antics:
 
     def _show(self) -> None:
         self.shown, self._is_seen = str(self._told["show"]), False
-        self._told = {}
+        self._told, self._over = {}, self._agent.draft
         # The rest of a paste that has begun goes to what is shown now.
         self._agent.forget_keys()
         if self.shown == "shell":
@@ -117,13 +120,21 @@ class Antics:
         self._agent.transcript.write("shown", text=self.shown)
 
     def _record(self, data: bytes) -> None:
-        while data:
-            answer = None if self._is_seen else ANSWER.search(data)
-            typed, data = (data, b"") if answer is None else (data[: answer.start()], data[answer.end() :])
-            if typed:
-                kind = "key" if self._is_seen else "in-flight"
-                self._agent.transcript.write(kind, text=repr(typed[:RECORDED]), where=self.shown)
-            self._is_seen = self._is_seen or answer is not None
+        if not self._is_seen:
+            self._early += data
+            answer = ANSWER.search(self._early)
+            if answer is None:
+                return
+            self._early, data = self._early[: answer.start()], self._early[answer.end() :]
+            self._record_early()
+            self._is_seen = True
+        if data:
+            self._agent.transcript.write("key", text=repr(data), where=self.shown)
+
+    def _record_early(self) -> None:
+        if self._early:
+            self._agent.transcript.write("in-flight", text=repr(self._early), where=self.shown, over=self._over)
+        self._early = b""
 
     def _flood(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -12,10 +12,13 @@ from random import Random
 from typing import Any
 
 from bench.ledger import OPENING, audit
+from tests.faults.books import Books
 from tests.faults.desks import clear_desks
 from tests.faults.fault import Fault, Field, Peer
+from tests.faults.in_flight import IN_FLIGHT
 from tests.faults.injections.grip import Grip, grip
 from tests.faults.injections.sabotage import sabotage_bridges, sabotaged
+from tests.faults.transcripts import Transcripts
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.paths import Root
@@ -109,10 +112,24 @@ class Arena:
         taken = set(self.taken())
         assert taken <= set(self.accepted), f"nobody was told of {taken - set(self.accepted)}\n{self.told()}"
         assert self.records(*STRAY) == [], self.told()
+        under_way = self.books()
+        assert [broken for rule in IN_FLIGHT for broken in rule(under_way)] == [], self.told()
         for draft in self.field.expects.drafts("scripted-alice"):
             assert not [text for text in prompts if draft in text], self.told()
         others = [text for text in prompts if not OPENING.search(text)]
         assert sorted(others) == sorted(self.field.expects.prompts("scripted-alice")), self.told()
+
+    def books(self) -> Books:
+        """Return what alice and the people at her terminal wrote down."""
+        read, expects = Transcripts(self.field.peers), self.field.expects
+        read.finish()
+        return Books(
+            taken=read.taken,
+            in_flight=read.in_flight,
+            drafts={"scripted-alice": expects.drafts("scripted-alice")},
+            typed={"scripted-alice": expects.prompts("scripted-alice")},
+            sittings={"scripted-alice": expects.sittings("scripted-alice")},
+        )
 
     def told(self) -> str:
         """Return everything that helps to understand a failure."""
