@@ -74,6 +74,7 @@ class Bookkeeper:
             pressed=self.transcripts.pressed,
             in_flight=self.transcripts.in_flight,
             ephemeral=frozenset(peer.identity for peer in self.cast.recipients if peer.policy == "ephemeral"),
+            posts=frozenset(peer.identity for peer in self.cast.posts),
             unready=frozenset(peer.identity for peer in self.cast.unready),
             letters=self.letters,
             drafts={identity: self.expects.drafts(identity) for identity in every},

@@ -87,6 +87,7 @@ class Sitting:
     """A person at an agent's terminal who types a text: wall seconds of the first key, and of when they are gone.
 
     `takes_back` is when they begin to delete or submit it themselves; `gone` is what stood there instead before.
+    `is_judged`: it was looked at for so long that its end would have been noticed.
     """
 
     text: str
@@ -94,6 +95,7 @@ class Sitting:
     takes_back: float = float("inf")
     ended: float = float("inf")
     was_seen: bool = False
+    is_judged: bool = False
     gone: str | None = None
 
 
@@ -109,7 +111,8 @@ class Broken:
 class Books:
     """Everything that is known from outside.
 
-    `ephemeral` are the identities of workers, `unready` those of peers that never take anything. `letters` are dead
+    `ephemeral` are the identities of workers, `posts` those of who the senders are, `unready` those of peers that
+    never take anything. `letters` are dead
     letters of the operator, who gets no notices. `in_flight` is what was typed before anybody could see where to.
     """
 
@@ -119,6 +122,7 @@ class Books:
     pressed: list[Pressed] = field(default_factory=list)
     in_flight: list[Pressed] = field(default_factory=list)
     ephemeral: Collection[str] = frozenset()
+    posts: Collection[str] = frozenset()
     unready: Collection[str] = frozenset()
     letters: Collection[str] = frozenset()
     drafts: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -119,7 +119,7 @@ class Machine:
             Whom.RECIPIENTS: Field(self.world, cast.recipients, self.trace, expects),
             Whom.POSTS: Field(self.world, cast.posts, self.trace, expects),
         }
-        vigil = Vigil(fields[Whom.RECIPIENTS])
+        vigil = Vigil(fields.values())
         self._began = time.monotonic()
         keeper.start()
         registrar.start()

@@ -18,7 +18,8 @@ def summary(outcome: Outcome, command: str) -> str:
     untaken = sum(each.recipient in books.unready for each in books.accepted)
     consumed, early = len(books.consumed()), books.in_flight
     attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
-    drafts = [each for sittings in books.sittings.values() for each in sittings]
+    drafts = [(identity, each) for identity, sittings in books.sittings.items() for each in sittings]
+    judged = [identity for identity, each in drafts if each.is_judged]
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
         f" {outcome.servers} servers started",
@@ -29,7 +30,8 @@ def summary(outcome: Outcome, command: str) -> str:
         f" {sum(ENTER in each.keys for each in early)} with Enter",
         f"sessions seen {len(books.seen.lives)}, ended {sum(each.gone_at is not None for each in books.seen.lives)};"
         f" stops that took effect {len(books.seen.stops)};"
-        f" drafts {len(drafts)}, {sum(each.was_seen for each in drafts)} of them seen",
+        f" drafts {len(drafts)}, {sum(each.was_seen for _, each in drafts)} of them seen,"
+        f" {len(judged)} judged, {sum(identity in books.posts for identity in judged)} of these at a sender's own peer",
         f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",
         f"faults {sum(outcome.scores.struck.values())}:",
         *outcome.scores.lines(),

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests.faults.books import Sitting
+from tests.faults.fault import Field
 from tests.faults.injections.arena import Arena, arena
 from tests.faults.injections.person import Typist, attach
 from tests.faults.vigil import Vigil
@@ -18,8 +19,9 @@ pytestmark = pytest.mark.live
 
 @contextmanager
 def at_the_keys(here: Arena, text: str) -> Iterator[tuple[Typist, Sitting]]:
-    """Have somebody type a draft that a vigil sees stand there."""
-    vigil, person = Vigil(here.field), attach(here.alice)
+    """Have somebody type a draft that a vigil sees stand there; alice is a peer of the second of its fields."""
+    fields = [Field(here.world, [], here.field.trace, here.field.expects), here.field]
+    vigil, person = Vigil(fields), attach(here.alice)
     assert person is not None
     vigil.start()
     try:
@@ -39,7 +41,7 @@ def test_a_draft_that_somebody_else_takes_away_is_missed() -> None:
     with arena() as here, at_the_keys(here, "draft0a1b2c") as (_, sitting):
         here.alice.tmux("send-keys", "-t", here.alice.pane, "C-u")
         until(lambda: sitting.gone is not None, 20, "the end of the draft")
-        assert sitting.gone == ""
+        assert sitting.gone == "" and sitting.is_judged
 
 
 def test_a_draft_that_its_author_deletes_is_not_missed() -> None:

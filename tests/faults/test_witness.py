@@ -131,3 +131,23 @@ def test_a_draft_is_gone_when_it_was_seen_and_is_missing_for_a_while(looks: list
     assert not any(standing.look(look, at) for look, at in moments)
     look, at = moments[-1]
     assert standing.look(look, at + GONE_SECONDS) is is_gone
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_judged"),
+    [
+        ([(0.0, "draft1a")], False),
+        ([(0.0, "draft1a"), (GONE_SECONDS / 2, "")], False),
+        ([(0.0, "draft1a"), (GONE_SECONDS, "draft1ab")], True),
+        ([(0.0, "draft1a"), (GONE_SECONDS, "")], True),
+        ([(0.0, "draft1a"), (GONE_SECONDS, None)], False),
+        ([(0.0, "dra"), (GONE_SECONDS, "draft1a")], False),
+    ],
+)
+def test_a_draft_is_judged_when_its_end_would_have_been_noticed(
+    looks: list[tuple[float, str | None]], is_judged: bool
+) -> None:
+    standing = Standing("draft1abc")
+    for at, look in looks:
+        standing.look(look, 1.0 + at)
+    assert standing.is_judged is is_judged

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,18 +19,28 @@ LEAST_SIZE: Final = (60, 15)
 
 @dataclass(slots=True)
 class Standing:
-    """What is known of one draft in one session; a look that shows no whole input line says nothing."""
+    """What is known of one draft in one session; a look that shows no whole input line says nothing.
+
+    `is_judged` once a look has told of it so much later than the first one that its end would have been noticed.
+    """
 
     text: str
-    was_seen: bool = False
+    seen_at: float | None = None
+    is_judged: bool = False
     gone_since: float | None = None
+
+    @property
+    def was_seen(self) -> bool:
+        return self.seen_at is not None
 
     def look(self, shown: str | None, now: float) -> bool:
         """Tell whether the beginning of the draft has been missing for a while after it had been seen."""
+        if shown is not None and self.seen_at is not None and now - self.seen_at >= GONE_SECONDS:
+            self.is_judged = True
         if shown is None:
             self.gone_since = None
         elif self.text[:FIRST_CHARS] in "".join(shown.split()):
-            self.was_seen, self.gone_since = True, None
+            self.seen_at, self.gone_since = now if self.seen_at is None else self.seen_at, None
         elif self.was_seen:
             self.gone_since = now if self.gone_since is None else self.gone_since
             return now - self.gone_since >= GONE_SECONDS
@@ -38,9 +49,9 @@ class Standing:
 
 @dataclass(slots=True)
 class Vigil:
-    """Looks at every draft in a thread of its own from `start` to `stop`."""
+    """Looks at every draft at the peers of these fields, in a thread of its own from `start` to `stop`."""
 
-    field: Field
+    fields: Collection[Field]
     _standing: dict[int, tuple[ProcessId, Standing]] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread = field(init=False)
@@ -57,13 +68,17 @@ class Vigil:
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            for peer in self.field.peers:
-                for sitting in self.field.expects.sittings(peer.identity):
-                    if sitting.takes_back > time.time() and sitting.gone is None:
-                        self._look(peer, sitting)
+            for each in self.fields:
+                for peer in each.peers:
+                    self._look_at(each, peer)
 
-    def _look(self, peer: Peer, sitting: Sitting) -> None:
-        held = grip(self.field, peer)
+    def _look_at(self, field: Field, peer: Peer) -> None:
+        for sitting in field.expects.sittings(peer.identity):
+            if sitting.takes_back > time.time() and sitting.gone is None:
+                self._look(field, peer, sitting)
+
+    def _look(self, field: Field, peer: Peer, sitting: Sitting) -> None:
+        held = grip(field, peer)
         if held is None:
             return
         agent, standing = self._standing.setdefault(id(sitting), (held.agent, Standing(sitting.text)))
@@ -71,7 +86,7 @@ class Vigil:
             return
         shown = input_line(held)
         is_gone = standing.look(shown, time.time())
-        sitting.was_seen = standing.was_seen
+        sitting.was_seen, sitting.is_judged = standing.was_seen, standing.is_judged
         # Asked last: whoever began to take it back in the meantime is the author.
         if is_gone and held.is_there() and time.time() < sitting.takes_back:
             sitting.gone = shown
