@@ -14,6 +14,7 @@ from tests.faults.processes import Role, agent_of, of_role, standbys, supervisor
 from transport.process import ProcessId, is_stopped, terminate
 
 Choose = Callable[[Field, Random], ProcessId | None]
+NOBODYS_TASK: Final = f"m_{0:020d}"
 
 
 def the_supervisor(field: Field, random: Random) -> ProcessId | None:
@@ -127,20 +128,31 @@ class RemoveTmuxSocket:
 
 @dataclass(frozen=True, slots=True)
 class FlagAppears:
-    """A flag file appears, as another process of the host may set it; a stopped peer is started again."""
+    """A flag file appears, as another process of the host may set it; who may not be woken is started again.
+
+    The flags of workers name a task that nobody has, as one that a crash left behind: no task may end for it.
+    """
 
     name: str
     flag: str
+    policy: str = "warm"
+    text: str = ""
+    weight: float = 1.0
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        peer = random.choice([peer for peer in field.peers if peer.policy == "warm"])
+        peers = [peer for peer in field.peers if peer.policy == self.policy]
+        if not peers:
+            return None
+        peer = random.choice(peers)
         path = field.world.root.state / f"{peer.identity}.{self.flag}"
-        if path.exists():
+        if path.is_symlink() or path.exists():
             return None
         field.expects.flagged(peer.identity, self.flag)
         path.touch(0o600)
+        with suppress(OSError):  # on a full disk it stays empty
+            path.write_text(self.text)
         field.trace(f"{self.name}: {peer.identity}")
-        return partial(start_again, field, peer.name) if self.flag == "stopped" else _nothing
+        return partial(start_again, field, peer.name) if self.flag in ("stopped", "failed") else _nothing
 
 
 def start_again(field: Field, name: str) -> None:
@@ -202,6 +214,9 @@ BLOWS: Final = (
     FlagAppears("flag .new", "new"),
     FlagAppears("flag .refresh", "refresh"),
     FlagAppears("flag .stopped", "stopped"),
+    FlagAppears("flag .failed", "failed", text="it dies again and again"),
+    FlagAppears("flag .armed", "armed", "ephemeral", NOBODYS_TASK, 0.5),
+    FlagAppears("flag .repeated", "repeated", "ephemeral", f"{NOBODYS_TASK} 1.0", 0.5),
     TwoAtOnce(),
     Leftovers(),
 )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Told
@@ -9,21 +10,24 @@ from tests.faults.sightings import Life, Line
 
 CLOSE: Final = "close"
 OWN_EXIT: Final = "exit:0"
-BEGUN_BY: Final = {"stopped": {"stopped"}, "new": {"new"}, "": {"stopped"}}
-"""What of an unreadable record is left says no more than that it was closed: only a stop does that."""
+BEGUN_BY: Final = {"stopped": {"stopped", "failed"}, "new": {"new"}, "": {"stopped"}}
+"""A client that is coming up is closed, as by a stop, when it may not be woken any more.
+
+What of an unreadable record is left says no more than that it was closed: only a stop does that.
+"""
 
 
 def _stopped(books: Books) -> Iterator[Broken]:
-    """A peer whose stop has taken effect takes nothing, and nothing is accepted for it while its flag stands."""
+    """A peer whose stop has taken effect takes nothing, and nothing is accepted for who may not be woken."""
     for stop in books.seen.stops:
         for each in books.taken:
             if each.identity == stop.identity and stop.holds(each.at - ROUNDING_SECONDS, each.at + ROUNDING_SECONDS):
                 yield Broken("taken while stopped", f"{each.message_id} by {each.identity}")
-    for flagged in books.seen.flagged:
-        for sent in books.sent:
-            is_for_it = (sent.recipient, sent.told) == (flagged.identity, Told.ACCEPTED)
-            if is_for_it and flagged.holds(sent.began - ROUNDING_SECONDS, sent.ended + ROUNDING_SECONDS):
-                yield Broken("accepted while stopped", f"{sent.message_id} ({sent.mark}) to {sent.recipient}")
+    for rule, flagged in (("accepted while stopped", books.seen.flagged), ("accepted while failed", books.seen.failed)):
+        for span, sent in product(flagged, books.sent):
+            is_for_it = (sent.recipient, sent.told) == (span.identity, Told.ACCEPTED)
+            if is_for_it and span.holds(sent.began - ROUNDING_SECONDS, sent.ended + ROUNDING_SECONDS):
+                yield Broken(rule, f"{sent.message_id} ({sent.mark}) to {sent.recipient}")
 
 
 def _one_line(books: Books) -> Iterator[Broken]:

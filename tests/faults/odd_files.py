@@ -13,7 +13,7 @@ from tests.faults.fault import Field, Heal, NotYet, Peer
 from tests.faults.processes import supervisor
 from transport.process import is_stopped
 
-FLAGS: Final = ("new", "refresh", "stopped")
+FLAGS: Final = {"warm": ("new", "refresh", "stopped", "failed"), "ephemeral": ("armed", "repeated")}
 # Of control characters alone: text that somebody wrote into `.new` by hand is what a session is told first.
 GARBAGE: Final = bytes([*range(9), *range(14, 32)])
 MOST_BYTES: Final = 1 << 18
@@ -54,7 +54,8 @@ class OddFlag:
     weight: float = 0.5
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        peer, flag = random.choice([peer for peer in field.peers if peer.policy == "warm"]), random.choice(FLAGS)
+        peer = random.choice([peer for peer in field.peers if peer.policy in FLAGS])
+        flag = random.choice(FLAGS[peer.policy])
         path = field.world.root.state / f"{peer.identity}.{flag}"
         target = path.parent / f"{path.name}.target"
         if path.is_symlink() or path.exists() or target.exists():

@@ -29,7 +29,7 @@ def summary(outcome: Outcome, command: str) -> str:
         f"typed when a screen had just come up: {len(early)} times,"
         f" {sum(ENTER in each.keys for each in early)} with Enter",
         f"sessions seen {len(books.seen.lives)}, ended {sum(each.gone_at is not None for each in books.seen.lives)};"
-        f" stops that took effect {len(books.seen.stops)};"
+        f" stops that took effect {len(books.seen.stops)}, flags of crash loops {len(books.seen.failed)};"
         f" drafts {len(drafts)}, {sum(each.was_seen for _, each in drafts)} of them seen,"
         f" {len(judged)} judged, {sum(identity in books.posts for identity in judged)} of these at a sender's own peer",
         f"attempts {attempts}, connections cut {cuts}, sent again on purpose {repeats}",

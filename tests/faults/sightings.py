@@ -48,14 +48,15 @@ class Line:
 class Sightings:
     """Everything that was seen.
 
-    `flagged` are the times with a stop flag, `stops` those parts of them in which no client ran any more. `blows` are
-    the pids that were killed on purpose, `flags` all flags that were set on purpose. `full_at` is when no room was
-    left on the disk: then nothing can be written down.
+    `flagged` are the times with a stop flag, `stops` those parts of them in which no client ran any more, `failed` the
+    times with the flag of a crash loop. `blows` are the pids that were killed on purpose, `flags` all flags that were
+    set on purpose. `full_at` is when no room was left on the disk: then nothing can be written down.
     """
 
     lives: list[Life] = field(default_factory=list)
     flagged: list[Span] = field(default_factory=list)
     stops: list[Span] = field(default_factory=list)
+    failed: list[Span] = field(default_factory=list)
     lines: Sequence[Line] = ()
     blows: Mapping[int, str] = field(default_factory=dict)
     flags: Mapping[str, frozenset[str]] = field(default_factory=dict)

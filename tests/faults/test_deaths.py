@@ -92,6 +92,14 @@ def test_a_session_is_closed_for_a_reason(why: str) -> None:
     assert found(made) == ([] if why in ("stopped", "new") else ["closed for no reason"])
 
 
+def test_a_client_that_comes_up_is_closed_when_it_may_not_be_woken_any_more() -> None:
+    made = books(Line("close", ALICE, 100, "stopped"))
+    made.seen.flags = {ALICE: frozenset({"failed"})}
+    assert found(made) == []
+    made.seen.lines = (Line("close", ALICE, 100, "new"),)
+    assert found(made) == ["closed for no reason"]
+
+
 def test_an_idle_session_is_closed() -> None:
     assert found(books(CLOSED)) == []
 
@@ -118,6 +126,20 @@ def test_nothing_is_accepted_for_a_stopped_peer() -> None:
     made.seen = Sightings(flagged=[Span(ALICE, 0.9, 1.6)])
     assert found(made) == ["accepted while stopped"]
     made.seen.flagged = [Span(ALICE, 1.1, 1.6), Span(ALICE, 0.9, 1.4), Span(WORKER, 0.9, 1.6)]
+    assert found(made) == []
+
+
+def test_nothing_is_accepted_for_a_peer_that_dies_again_and_again() -> None:
+    made = balanced()
+    made.seen = Sightings(failed=[Span(ALICE, 0.9, 1.6)])
+    assert found(made) == ["accepted while failed"]
+    made.seen.failed = [Span(ALICE, 1.1, 1.6), Span(ALICE, 0.9, 1.4), Span(WORKER, 0.9, 1.6)]
+    assert found(made) == []
+
+
+def test_what_waits_at_a_peer_that_dies_again_and_again_may_still_be_taken() -> None:
+    made = balanced()
+    made.seen = Sightings(failed=[Span(ALICE, 10.5, 13.5)])
     assert found(made) == []
 
 

@@ -78,6 +78,21 @@ def test_a_stop_takes_effect_when_no_client_runs_any_more(world: World, client: 
     assert stop.ended == ended
 
 
+def test_a_crash_loop_is_seen_for_as_long_as_its_flag_stands(world: World) -> None:
+    witness, flag = Witness(world), world.root.state / f"{ALICE}.failed"
+    witness.look()
+    assert witness.seen.failed == []
+    flag.mkdir()
+    witness.look()
+    witness.look()
+    (failed,) = witness.seen.failed
+    assert failed.identity == ALICE and failed.began < failed.ended
+    flag.rmdir()
+    ended = failed.ended
+    witness.look()
+    assert (failed.ended, witness.seen.flagged, witness.seen.stops) == (ended, [], [])
+
+
 def test_lines_of_ends_are_read_from_all_logs(world: World) -> None:
     logs = world.root.logs
     (logs / "exits.log").write_text(

@@ -18,6 +18,7 @@ from transport.process import ProcessId
 
 LOOK_SECONDS: Final = 0.1
 ROOM_BYTES: Final = 1 << 16
+STOPPED: Final = "stopped"
 PLACES: Final = {"exits.log": ("server_pid", "cause"), "lifecycle.log": ("tmux", "why")}
 KINDS: Final = ("session-exit", "server-exit", "close")
 
@@ -61,24 +62,25 @@ class Witness:
             if life.gone_at is None and not agent.is_alive():
                 life.gone_at = time.time()
         self._closed.update(_last_closed(self.world.root.state))
-        self._look_at_stops()
+        self._look_at_flags(STOPPED, self.seen.flagged)
+        self._look_at_flags("failed", self.seen.failed)
         disk = os.statvfs(self.world.root.home)
         if disk.f_frsize * disk.f_bavail < ROOM_BYTES:
             self.seen.full_at.append(time.time())
 
-    def _look_at_stops(self) -> None:
-        for path in self.world.root.state.glob("*.stopped"):
+    def _look_at_flags(self, flag: str, spans: list[Span]) -> None:
+        for path in self.world.root.state.glob(f"*.{flag}"):
             now = time.time()
             try:
                 found = path.lstat()
             except FileNotFoundError:
                 continue
-            name = (path.stem, found.st_ino, found.st_mtime_ns)
+            name = (path.name, found.st_ino, found.st_mtime_ns)
             flagged, stop = self._flags.get(name, (None, None))
             if flagged is None:
                 flagged = Span(path.stem, now, now)
-                self.seen.flagged.append(flagged)
-            if stop is None and not has_client(self.world, path.stem):
+                spans.append(flagged)
+            if flag == STOPPED and stop is None and not has_client(self.world, path.stem):
                 stop = Span(path.stem, time.time(), now)
                 self.seen.stops.append(stop)
             flagged.ended = now
