@@ -28,6 +28,7 @@ TOP: Final = Path(__file__).resolve().parent.parent.parent
 PADDING: Final = "PADDING=" + "x" * 0x4000
 WORDS: Final = "x" * 0x1000
 READ_AT_START: Final = ("PYTHON", "LD_", "MALLOC_", "GLIBC_")
+OURS: Final = {"PYTHONPATH": str(TOP)}
 CHUNK: Final = 0x10000
 
 
@@ -140,7 +141,9 @@ def enable() -> None:
 
 def origin(environment: Mapping[str, str]) -> Origin | None:
     """Return the process to fork from, None when a server with this environment has to start cold."""
-    if not _is_wanted or _is_elsewhere():
+    # Also the first one: what is forked later would have started as that one did.
+    is_ordinary = _at_start(environment) == _at_start({**os.environ, **OURS})
+    if not _is_wanted or not is_ordinary or _is_elsewhere():
         return None
     if not _origin:
         _origin.append(Origin(environment))

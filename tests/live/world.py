@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from mcp_server.cli.context import Context
 from mcp_server.cli.main import run
-from tests.live.warm import TOP, Server, origin
+from tests.live.warm import OURS, TOP, Server, origin
 from transport.paths import Root
 from transport.process import ProcessId, identify, terminate
 
@@ -55,7 +55,7 @@ class World:
             "PEERWAKE_HOME": str(self.root.home),
             "PEERWAKE_TCP": "false",
             "PEERWAKE_SYSTEMD_SCOPE": "false",
-            "PYTHONPATH": str(TOP),
+            **OURS,
         }
         return kept | ours | self.extra
 
