@@ -190,7 +190,7 @@ class Agent:
             if self.status is None:
                 self._press(kind, value)
         if self._antics is not None:
-            self._antics.after(data)
+            self._antics.after()
 
     def forget_keys(self) -> None:
         """Lose what was half read."""

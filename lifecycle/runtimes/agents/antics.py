@@ -42,12 +42,28 @@ ROWS = {
 }
 
 
+class Marks:
+    """Finds the marks of pastes in input that is read in pieces; a mark may be cut anywhere."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, data: bytes) -> tuple[int, bool]:
+        """Return where in `data` the first paste begins, behind its mark, else -1; and whether a paste ends in it."""
+        seen, before = self._tail + data, len(self._tail)
+        self._tail = seen[1 - len(END) :]
+        begin = seen.find(BEGIN)
+        return -1 if begin < 0 else begin + len(BEGIN) - before, END in seen
+
+
 class Antics:
     """What is under way; `shown` hides everything else."""
 
     def __init__(self, agent: "Agent") -> None:
         self._agent = agent
         self._told: dict[str, Any] = {}
+        self._marks = Marks()
+        self._has_ended = False
         self._pasted = -1
         self._is_seen = False
         self._early = b""
@@ -84,12 +100,10 @@ class Antics:
         if self.shown:
             self._record(data)
             return b""
-        if self._told.get("when") != "paste":
+        start, self._has_ended = self._marks.feed(data)
+        if self._told.get("when") != "paste" or (self._pasted < 0 and start < 0):
             return data
-        start = data.find(BEGIN)
-        if self._pasted < 0 and start < 0:
-            return data
-        start = 0 if self._pasted >= 0 else start + len(BEGIN)
+        start = 0 if self._pasted >= 0 else start
         self._pasted = max(self._pasted, 0) + len(data) - start
         wanted = int(self._told.get("bytes", 0))
         if self._pasted < wanted:
@@ -99,16 +113,16 @@ class Antics:
         self._record(data[cut:])
         return b""
 
-    def after(self, data: bytes) -> None:
+    def after(self) -> None:
         """Come up behind a paste that is complete and shown."""
-        if self._told.get("when") == "pasted" and END in data and not self.shown:
+        if self._told.get("when") == "pasted" and self._has_ended and not self.shown:
             self._agent.draw()
             time.sleep(min(float(self._told.get("delay", 0)), LONGEST_SECONDS))
             self._show()
 
     def _show(self) -> None:
         self.shown, self._is_seen = str(self._told["show"]), False
-        self._told, self._over = {}, self._agent.draft
+        self._told, self._over, self._marks = {}, self._agent.draft, Marks()
         # The rest of a paste that has begun goes to what is shown now.
         self._agent.forget_keys()
         if self.shown == "shell":
