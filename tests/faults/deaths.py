@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
-from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Told
+from tests.faults.books import LATE_SECONDS, ROUNDING_SECONDS, Books, Broken, Told
 from tests.faults.sightings import Life, Line
 
 CLOSE: Final = "close"
 OWN_EXIT: Final = "exit:0"
+REFUSED: Final = "exit:1"
+NO: Final = "1"
 BEGUN_BY: Final = {"stopped": {"stopped", "failed"}, "new": {"new"}, "": {"stopped"}}
 """A client that is coming up is closed, as by a stop, when it may not be woken any more.
 
@@ -53,7 +55,10 @@ def _silent(books: Books) -> Iterator[Broken]:
 
 
 def _causes(books: Books) -> Iterator[Broken]:
-    """A session ends by a blow at itself, by its own exit, for idleness, or because of a flag; by nothing else."""
+    """A session ends by a blow at itself, by its own exit, for idleness, or because of a flag; by nothing else.
+
+    Its own exit is also that of a client that comes up with a question and gets a no from a person who types.
+    """
     lives: dict[tuple[str, int], list[Life]] = {}
     for each in books.seen.lives:
         if each.gone_at is not None:
@@ -65,7 +70,7 @@ def _causes(books: Books) -> Iterator[Broken]:
         if line.kind == CLOSE:
             if not _is_asked_for(books, line):
                 yield Broken("closed for no reason", f"{_named(gone[-1])}: {line.why}")
-        elif line.why != OWN_EXIT and not any(_blow(books, life) for life in gone):
+        elif line.why != OWN_EXIT and not any(_blow(books, life) or _said_no(books, life, line) for life in gone):
             yield Broken("died of nothing", f"{_named(gone[-1])}: {line.kind} by {line.why}")
 
 
@@ -74,6 +79,14 @@ def _is_asked_for(books: Books, line: Line) -> bool:
     wanted = BEGUN_BY.get(line.why)
     return line.why == "idle" or (
         wanted is not None and bool(wanted & books.seen.flags.get(line.identity, frozenset()))
+    )
+
+
+def _said_no(books: Books, life: Life, line: Line) -> bool:
+    """Tell whether somebody there was typing the digit that is the no to what clients ask at their start."""
+    return line.why == REFUSED and any(
+        NO in each.text and each.began <= (life.gone_at or 0.0) <= each.ended + LATE_SECONDS
+        for each in books.sittings.get(life.identity, ())
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.audit import audit
-from tests.faults.books import Books
+from tests.faults.books import LATE_SECONDS, Books, Sitting
 from tests.faults.sightings import FULL_SECONDS, Life, Line, Sightings, Span
 from tests.faults.test_books import ALICE, WORKER, balanced, found, sent, taken
 
@@ -69,6 +69,28 @@ def test_a_session_that_nothing_struck_does_not_die(why: str) -> None:
 
 def test_a_client_may_leave_by_itself() -> None:
     assert found(books(Line("session-exit", ALICE, 100, "exit:0"))) == []
+
+
+@pytest.mark.parametrize(
+    ("sitting", "why", "is_asked_for"),
+    [
+        (Sitting("draft71", 49.0), "exit:1", True),
+        (Sitting("draft71", 30.0, ended=50.0 - LATE_SECONDS), "exit:1", True),
+        (Sitting("draft71", 30.0, ended=49.9 - LATE_SECONDS), "exit:1", False),
+        (Sitting("draft71", 50.1), "exit:1", False),
+        (Sitting("draft72", 49.0), "exit:1", False),
+        (Sitting("draft71", 49.0), "exit:2", False),
+        (Sitting("draft71", 49.0), "SIGKILL", False),
+    ],
+)
+def test_a_person_who_types_may_say_no_to_what_a_client_asks_at_its_start(
+    sitting: Sitting, why: str, is_asked_for: bool
+) -> None:
+    made = books(Line("session-exit", ALICE, 100, why))
+    made.sittings = {ALICE: [sitting]}
+    assert found(made) == ([] if is_asked_for else ["died of nothing"])
+    made.sittings = {WORKER: [sitting]}
+    assert found(made) == ["died of nothing"]
 
 
 def test_a_session_that_ends_in_silence() -> None:
