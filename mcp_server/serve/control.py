@@ -31,13 +31,15 @@ class Control:
         self._log = log
 
     async def serve(self, reader: asyncio.StreamReader, writer: LineWriter, caller: Caller) -> None:
-        """Answer request lines until the other end closes."""
+        """Answer request lines until the other end closes; what it asked for by then is done, however it left."""
         places = anyio.Semaphore(AT_ONCE)
         async with anyio.create_task_group() as group:
             while True:
                 try:
                     await writer.drained()
                     line = await reader.readline()
+                except (ConnectionError, anyio.BrokenResourceError):
+                    break
                 except ValueError:
                     await _answer(writer, None, InvalidInput("request", "the line is too long; send a shorter one"))
                     break

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 from tests.live.world import World, until
 from tests.protocol.messages import INITIALIZE, INITIALIZED, MODERN, Message, encoded, send
@@ -92,17 +93,60 @@ def http_request(
 ) -> bytes:
     """Return the request that posts a message, in chunks of seven bytes where that is asked for."""
     content = encoded(message)
-    more = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Host": "localhost"} | headers
-    more["Accept"] = "application/json, text/event-stream"
+    more = {"Content-Type": "application/json"} | headers
     if headers.get("MCP-Protocol-Version") == MODERN:
         name = message["params"].get("name")
         more |= {"Mcp-Method": message["method"]} | ({"Mcp-Name": name} if name else {})
     more |= {"Transfer-Encoding": "chunked"} if is_chunked else {"Content-Length": str(len(content))}
-    head = "".join([f"POST {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in more.items()), "\r\n"])
     if is_chunked:
         parts = [content[at : at + 7] for at in range(0, len(content), 7)]
         content = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in [*parts, b""])
-    return head.encode() + content
+    return http_head("POST", path, token, more) + content
+
+
+def http_head(method: str, path: str, token: str, headers: dict[str, str]) -> bytes:
+    """Return a request up to its body; all of it, where it has none."""
+    more = {"Authorization": f"Bearer {token}", "Host": "localhost"} | headers
+    more["Accept"] = "application/json, text/event-stream"
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in more.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+class Step(StrEnum):
+    """A request of a session over HTTP that carries no message."""
+
+    INITIALIZE = "initialize"
+    INITIALIZED = "initialized"
+    STREAM = "GET /mcp"
+    SSE = "GET /sse"
+    DELETE = "DELETE /mcp"
+
+
+def step_request(step: Step, token: str, session: dict[str, str]) -> bytes:
+    """Return the request of a step; `session` are the headers of the session that it is about."""
+    match step:
+        case Step.INITIALIZE:
+            return http_request(token, INITIALIZE, {})
+        case Step.INITIALIZED:
+            return http_request(token, INITIALIZED, session)
+        case Step.STREAM | Step.DELETE:
+            return http_head(step.split()[0], "/mcp", token, session)
+        case Step.SSE:
+            return http_head("GET", "/sse", token, {})
+        case _:
+            assert_never(step)
+
+
+def control_conversation(tag: str, token: str) -> list[bytes]:
+    """Return the lines of a client of the role control that looks around and sends three messages."""
+    hello = {"peerwake": 1, "role": "control", "credential": token}
+    sends = [{"id": n, "verb": "send", "args": control_args(body(tag, n))} for n in range(SENDS)]
+    around = [{"id": "p", "verb": "ping"}, {"id": "l", "verb": "list", "args": {"limit": 2}}]
+    return [encoded(message) + b"\n" for message in (hello, *around, *sends, {"id": "q", "verb": "queue"})]
+
+
+def control_args(text: str, to: str = "alice", wait_seconds: float = 0) -> dict[str, object]:
+    return {"personality": to, "message": text, "wait_seconds": wait_seconds}
 
 
 def accepted(world: World) -> Counter[str]:
@@ -149,6 +193,13 @@ def nothing_left(pid: int, before: Footprint) -> None:
     except AssertionError as error:
         held = sorted(str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir())
         raise AssertionError(f"{footprint(pid)} is more than {before}; open are {held}") from error
+
+
+def some_cuts(seed: str, size: int, count: int = 24) -> list[tuple[int, End]]:
+    """Return some places of a request of `size` bytes where it ends early, the last possible one among them."""
+    chance = random.Random(seed)
+    places = sorted({*chance.sample(range(size), min(count, size)), size - 1})
+    return [(place, chance.choice(list(End))) for place in places]
 
 
 def ends(seed: int, count: int) -> list[End]:

@@ -209,14 +209,14 @@ class HttpPipe(Pipe):
         self._run = run
         self._group = group
         self._unix = unix
-        self._token = token
+        self.token = token
         self.headers: dict[str, str] = {}
         self.statuses: list[int] = []
         self.connections: list[HttpConnection] = []
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
 
     async def connect(self) -> HttpConnection:
-        return HttpConnection(await connect(self._run, self._unix), self._token)
+        return HttpConnection(await connect(self._run, self._unix), self.token)
 
     async def tell(self, *messages: Message | bytes) -> None:
         for message in messages:

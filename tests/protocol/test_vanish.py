@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mcp_server.serve.bridge as bridge
+from mcp_server.serve.credentials import load_credentials
 from tests.contract.bad_input import HTTP, credential, private_world
 from tests.contract.wires import HttpWire, SseWire, Wire, wire
 from tests.live.world import World, until
@@ -18,15 +19,20 @@ from tests.protocol.cuts import (
     SENDS,
     End,
     Footprint,
+    Step,
     accepted,
     body,
+    control_args,
+    control_conversation,
     ends,
     footprint,
     http_request,
     line_conversation,
     nothing_left,
     opened,
+    some_cuts,
     stdio_conversation,
+    step_request,
     tcp_address,
     vanish,
     whole_lines,
@@ -38,15 +44,20 @@ pytestmark = pytest.mark.live
 LIMITS = {"PEERWAKE_SENDS_PER_MINUTE": "1000000", "PEERWAKE_QUEUE_CAP": "1000000"}
 ENDLESS = {"queue_while_busy": False, "rules": [{"match": "", "sleep_forever": True}]}
 BOB = "scripted-bob"
+CONTROL = "control"
 
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[World]:
-    """A server, and alice, who works on her first message for ever, so that all others wait in the spool."""
+    """A server, and alice, who works on her first message for ever, so that all others wait in the spool.
+
+    One that is given up after a minute would wake its sender, who is stopped.
+    """
     with private_world(**HTTP, **LIMITS) as world:
         world.create("alice", rules=ENDLESS)  # type: ignore[arg-type]
         world.create("bob")
         world.serve()
+        assert world.run("stop", "bob").returncode == 0
         world.send("alice", "work", "--wait", "20")
         for kind in ("lines", "http", "sse"):
             with wire(kind, world, credential(world, BOB)) as client:
@@ -139,10 +150,49 @@ def routing(held: Wire, era: str) -> tuple[dict[str, str], str]:
 
 
 def end_session(held: Wire) -> None:
-    """End a session over HTTP, which would be kept for half an hour."""
+    """End a session over HTTP, which would be kept for half an hour; its connection may be closed by now, as idle."""
     if isinstance(held, HttpWire):
+        held._connection.close()
         held._connection.request("DELETE", "/mcp", headers=held._headers)
         held._connection.getresponse().read()
+
+
+@pytest.mark.parametrize("kind", ["http", "unix-http"])
+@pytest.mark.parametrize("step", Step)
+def test_steps_cut_anywhere(busy: World, before: Footprint, step: Step, kind: str) -> None:
+    token = credential(busy, BOB)
+    with wire(kind, busy, token) as held:
+        data = step_request(step, token, routing(held, HANDSHAKE)[0])
+        for place, end in some_cuts(f"{step} {kind}", len(data)):
+            connection = opened(address_of(busy, kind))
+            connection.sendall(data[:place])
+            vanish(connection, end)
+        assert "result" in held.request("tools/list", {})
+        end_session(held)
+
+
+@pytest.mark.parametrize("role", ["peer", "operator"])
+def test_control_cut_anywhere(busy: World, before: Footprint, role: str) -> None:
+    operator = load_credentials(busy.root.secret).operator_credential()
+    token = operator if role == "operator" else credential(busy, BOB)
+    size = len(b"".join(control_conversation(f"{role} 00000", token)))
+    left = some_cuts(role, size + 1, 120)
+    answered: dict[int, int] = {}
+    for number, (cut, end) in enumerate(left):
+        data = b"".join(control_conversation(f"{role} {number:05d}", token))
+        connection = opened(str(busy.root.server_socket))
+        connection.sendall(data[:cut])
+        answered[number] = vanish(connection, end).count(b"message_id")
+    found = until_quiet(busy)
+    for number, (cut, end) in enumerate(left):
+        lines = control_conversation(f"{role} {number:05d}", token)
+        whole = min(SENDS, max(0, whole_lines(lines, cut) - 3))
+        times = [found[body(f"{role} {number:05d}", n)] for n in range(SENDS)]
+        taken = sum(times)
+        assert times == [1] * taken + [0] * (SENDS - taken), (cut, end, times)
+        assert taken <= whole, (cut, end, times)
+        if end is End.HALF:
+            assert taken == whole >= answered[number], (cut, times, answered[number])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -174,14 +224,22 @@ def test_bridges_killed_anywhere(busy: World, before: Footprint, seed: int) -> N
 
 
 @pytest.mark.parametrize("end", End)
-@pytest.mark.parametrize("era", [HANDSHAKE, MODERN])
+@pytest.mark.parametrize("era", [HANDSHAKE, MODERN, CONTROL])
 def test_lines_while_calls_wait(busy: World, before: Footprint, era: str, end: End) -> None:
     token, wanted = credential(busy, BOB), [f"waits lines {era} {end} {n}" for n in range(10)]
     connections = [opened(str(busy.root.server_socket)) for _ in wanted]
-    introduction = b"".join(line_conversation("", token)[: 3 if era == HANDSHAKE else 1])
     for connection, text in zip(connections, wanted, strict=True):
-        connection.sendall(introduction + encoded(send(1, text, era, to="alice", wait_seconds=5)) + b"\n")
+        connection.sendall(waiting_lines(era, token, text))
     all_vanish(busy, connections, wanted, end)
+
+
+def waiting_lines(era: str, token: str, text: str) -> bytes:
+    """Return the lines of a client that introduces itself and waits five seconds for the delivery of a message."""
+    if era == CONTROL:
+        asked = {"id": 1, "verb": "send", "args": control_args(text, wait_seconds=5)}
+        return control_conversation("", token)[0] + encoded(asked) + b"\n"
+    introduction = line_conversation("", token)[: 3 if era == HANDSHAKE else 1]
+    return b"".join(introduction) + encoded(send(1, text, era, to="alice", wait_seconds=5)) + b"\n"
 
 
 @pytest.mark.parametrize("end", End)
@@ -214,7 +272,7 @@ def test_while_an_answer_streams(busy: World, before: Footprint, kind: str) -> N
     asked = {
         "lines": (b"".join(line_conversation("", token)[:3]) + lists, 3_000),
         "http": (http_request(token, request(1, "tools/list", MODERN), {"MCP-Protocol-Version": MODERN}), 3_000),
-        "sse": (f"GET /sse HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode(), 200),
+        "sse": (step_request(Step.SSE, token, {}), 200),
     }
     for _ in range(100):
         data, most = asked[kind]
