@@ -18,7 +18,7 @@ from mcp_server.serve.credentials import Credentials, load_credentials
 from tests.contract.bad_input import HTTP, private_world
 from tests.live.alice import bodies
 from tests.live.world import World
-from tests.protocol.messages import HANDSHAKE, Message, cancelled, encoded, send
+from tests.protocol.messages import HANDSHAKE, MODERN, Message, cancelled, encoded, send
 from tests.protocol.pipes import HttpConnection, HttpPipe, Pipe, Reached, pipe
 from transport.identity import Identity
 from transport.paths import Root
@@ -27,8 +27,9 @@ pytestmark = pytest.mark.live
 
 LIMITS = {"PEERWAKE_SENDS_PER_MINUTE": "1000000", "PEERWAKE_QUEUE_CAP": "1000000"}
 BOB = Identity("scripted", "bob")
-KINDS = ("bridge", "lines", "http", "sse")
-BY_LINE = ("bridge", "lines")
+CASES = [*((kind, HANDSHAKE) for kind in ("bridge", "lines", "http", "sse")), ("lines", MODERN), ("http", MODERN)]
+BY_LINE = [("bridge", HANDSHAKE), ("lines", HANDSHAKE)]
+"""Where a line that was read whole is a message, whatever comes behind it."""
 MANY = 30
 ENDLESS = [{"match": "^work", "sleep_forever": True}]
 
@@ -92,16 +93,38 @@ class OneByOne(HttpPipe):
             return
 
 
+class SideBySide(HttpPipe):
+    """Streamable HTTP without a session: each call is a connection of its own, and is cancelled by closing that."""
+
+    def __init__(self, run: Reached, group: TaskGroup, token: str) -> None:
+        super().__init__(run, group, False, token)
+        self._calls: dict[object, HttpConnection] = {}
+
+    async def begin(self) -> "SideBySide":
+        await self.open(MODERN)
+        return self
+
+    async def tell(self, *messages: Message | bytes) -> None:
+        for message in messages:
+            told = json.loads(encoded(message))
+            if told["method"] == "notifications/cancelled":
+                await anyio.aclose_forcefully(self._calls[told["params"]["requestId"]].stream)
+            else:
+                await super().tell(message)
+                self._calls[told["id"]] = self.connections[-1]
+
+
 @asynccontextmanager
-async def client_of(kind: str, world: World) -> AsyncIterator[Pipe]:
+async def client_of(kind: str, era: str, world: World) -> AsyncIterator[Pipe]:
     """Connect as bob; leaving the block closes the connection, whatever is on its way."""
     run = Serving(world)
     if kind != "http":
-        async with pipe(kind, run, HANDSHAKE, BOB) as client:
+        async with pipe(kind, run, era, BOB) as client:
             yield client
         return
     async with anyio.create_task_group() as group:
-        client = await OneByOne(run, group, run.credentials.credential_for(BOB)).begin()
+        shape = OneByOne if era == HANDSHAKE else SideBySide
+        client = await shape(run, group, run.credentials.credential_for(BOB)).begin()
         try:
             yield client
         finally:
@@ -110,14 +133,19 @@ async def client_of(kind: str, world: World) -> AsyncIterator[Pipe]:
             await client.end()
 
 
+def peer(kind: str, era: str, what: str) -> str:
+    """Return the name of a recipient of one transport and era."""
+    return f"{kind}-{'old' if era == HANDSHAKE else 'new'}-{what}"
+
+
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """A server, bob who sends, and a recipient for each transport: one that takes all, one at work."""
+    """A server, bob who sends, and recipients for each transport and era: one that takes all, one at work."""
     with private_world(**HTTP, **LIMITS) as world:
         world.create("bob")
-        for kind in KINDS:
-            world.create(f"{kind}-idle")
-            world.create(f"{kind}-busy", rules=ENDLESS)
+        for kind, era in CASES:
+            world.create(peer(kind, era, "idle"))
+            world.create(peer(kind, era, "busy"), rules=ENDLESS)
         world.serve()
         yield world
         assert "Traceback" not in world.log("server")
@@ -138,20 +166,26 @@ async def seen(question: Callable[[], object]) -> None:
 
 
 async def balanced(world: World, name: str, tag: str) -> list[int]:
-    """Wait until all is settled; the agent took each accepted message once, in order. Returns the numbers of `tag`."""
+    """Wait until all is settled; the agent took each accepted message once, in the order of acceptance.
+
+    Returns the numbers of `tag`.
+    """
     await seen(lambda: accepted(world, name) and {state for _, state in accepted(world, name)} == {"consumed"})
     taken = bodies(world, name)
     assert taken == [body for body, _ in accepted(world, name)]
     assert len(taken) == len(set(taken))
-    numbers = [int(body.removeprefix(tag)) for body in taken if body.startswith(tag)]
-    assert numbers == sorted(numbers), "not in the order of their lines"
-    return numbers
+    return [int(body.removeprefix(tag)) for body in taken if body.startswith(tag)]
 
 
-def pipeline(chance: random.Random, tag: str, name: str, unwanted: list[int]) -> list[Message]:
+def in_the_order_of_their_lines(kind: str, era: str, numbers: list[int]) -> bool:
+    """Tell whether messages were accepted in the order in which they were sent; side by side they have none."""
+    return numbers == sorted(numbers) or (kind, era) == ("http", MODERN)
+
+
+def pipeline(chance: random.Random, era: str, tag: str, name: str, unwanted: list[int]) -> list[Message]:
     """Return sends, some of which wait, and somewhere behind each unwanted one its cancel."""
     waits = {n: chance.choice((0, 0, 5)) for n in range(MANY)}
-    lines = [(float(n), send(n, f"{tag}{n}", to=name, wait_seconds=waits[n])) for n in range(MANY)]
+    lines = [(float(n), send(n, f"{tag}{n}", era, to=name, wait_seconds=waits[n])) for n in range(MANY)]
     cancels = [(n + chance.choice((0.5, 0.5, chance.uniform(0.5, MANY / 2))), cancelled(n)) for n in unwanted]
     return [message for _, message in sorted(lines + cancels, key=lambda line: line[0])]
 
@@ -169,22 +203,23 @@ async def told_in_pieces(chance: random.Random, world: World, name: str, client:
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "era"), CASES)
 async def test_each_accepted_message_is_taken_once_and_in_the_order_of_its_line(
-    world: World, kind: str, seed: int
+    world: World, kind: str, era: str, seed: int
 ) -> None:
-    name, tag, chance = f"{kind}-idle", f"{seed}/", random.Random(f"{kind} {seed}")
+    name, tag, chance = peer(kind, era, "idle"), f"{seed}/", random.Random(f"{kind} {era} {seed}")
     unwanted = chance.sample(range(MANY), MANY // 3)
     wanted = set(range(MANY)) - set(unwanted)
     answers: list[Message] = []
-    async with client_of(kind, world) as client:
-        await told_in_pieces(chance, world, name, client, pipeline(chance, tag, name, unwanted))
-        await client.tell(send("last", f"{tag}{MANY}", to=name, wait_seconds=60))
+    async with client_of(kind, era, world) as client:
+        await told_in_pieces(chance, world, name, client, pipeline(chance, era, tag, name, unwanted))
+        await client.tell(send("last", f"{tag}{MANY}", era, to=name, wait_seconds=60))
         while {"last", *wanted} - {answer["id"] for answer in answers}:
             answers.append(await client.answer())
     taken = await balanced(world, name, tag)
     assert {*taken} >= {*wanted, MANY}
-    if kind in BY_LINE:
+    assert in_the_order_of_their_lines(kind, era, taken)
+    if (kind, era) in BY_LINE:
         assert len(taken) == MANY + 1, "what was read whole is accepted, though it is cancelled"
     ids = [answer["id"] for answer in answers]
     assert len(ids) == len(set(ids))
@@ -193,56 +228,59 @@ async def test_each_accepted_message_is_taken_once_and_in_the_order_of_its_line(
     assert all(sum(f'id="{message_id}"' in prompt for prompt in prompts) == 1 for message_id in told)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_cancel_while_the_message_is_handed_over(world: World, kind: str) -> None:
-    name, tag = f"{kind}-idle", "handed/"
-    async with client_of(kind, world) as client:
+@pytest.mark.parametrize(("kind", "era"), CASES)
+async def test_a_cancel_while_the_message_is_handed_over(world: World, kind: str, era: str) -> None:
+    name, tag = peer(kind, era, "idle"), "handed/"
+    async with client_of(kind, era, world) as client:
         for number in range(10):
-            await client.tell(send(number, f"{tag}{number}", to=name, wait_seconds=30))
+            await client.tell(send(number, f"{tag}{number}", era, to=name, wait_seconds=30))
             await seen(lambda body=f"{tag}{number}": dict(accepted(world, name)).get(body, "queued") != "queued")
             await client.tell(cancelled(number))
-        await client.tell(send("last", f"{tag}10", to=name, wait_seconds=60))
+        await client.tell(send("last", f"{tag}10", era, to=name, wait_seconds=60))
         while (await client.answer())["id"] != "last":
             pass
     assert await balanced(world, name, tag) == list(range(11))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_cancel_while_the_agent_is_busy(world: World, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "era"), CASES)
+async def test_a_cancel_while_the_agent_is_busy(world: World, kind: str, era: str) -> None:
     """The first message stands in the client's own queue then, the others in the spool."""
-    name, tag = f"{kind}-busy", "busy/"
-    async with client_of(kind, world) as client:
-        await client.tell(send("work", "work", to=name, wait_seconds=60))
+    name, tag = peer(kind, era, "busy"), "busy/"
+    async with client_of(kind, era, world) as client:
+        await client.tell(send("work", "work", era, to=name, wait_seconds=60))
         assert (await client.answer())["result"]["structuredContent"]["status"] == "delivered"
         # On one HTTP connection a call begins when the one before it was answered.
-        waits = [0, 0, 0, 0, 60] if kind == "http" else [60] * 5
-        await client.tell(*(send(n, f"{tag}{n}", to=name, wait_seconds=wait) for n, wait in enumerate(waits)))
+        waits = [0, 0, 0, 0, 60] if (kind, era) == ("http", HANDSHAKE) else [60] * 5
+        await client.tell(*(send(n, f"{tag}{n}", era, to=name, wait_seconds=wait) for n, wait in enumerate(waits)))
         await seen(lambda: len(accepted(world, name)) == 6)
         await seen(lambda: any(record["type"] == "queued" for record in world.transcript(name)))
         await client.tell(*(cancelled(n) for n in range(5)))
-        await client.tell(send("last", f"{tag}5", to=name))
+        await client.tell(send("last", f"{tag}5", era, to=name))
         while (answer := await client.answer())["id"] != "last":
             pass
         assert answer["result"]["structuredContent"]["status"] == "queued"
         assert bodies(world, name) == ["work"]
         assert world.run("interrupt", name).returncode == 0
-        assert await balanced(world, name, tag) == list(range(6))
+        taken = await balanced(world, name, tag)
+        assert sorted(taken) == list(range(6))
+        assert in_the_order_of_their_lines(kind, era, taken)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_client_that_closes_in_the_middle(world: World, kind: str) -> None:
-    name, tag, chance = f"{kind}-idle", "closed/", random.Random(f"closed {kind}")
+@pytest.mark.parametrize(("kind", "era"), CASES)
+async def test_a_client_that_closes_in_the_middle(world: World, kind: str, era: str) -> None:
+    name, tag, chance = peer(kind, era, "idle"), "closed/", random.Random(f"closed {kind} {era}")
     unwanted = chance.sample(range(MANY), MANY // 3)
-    lines = pipeline(chance, tag, name, unwanted)[: chance.randint(MANY // 2, MANY)]
+    lines = pipeline(chance, era, tag, name, unwanted)[: chance.randint(MANY // 2, MANY)]
     before = len(bodies(world, name))
-    async with client_of(kind, world) as client:
+    async with client_of(kind, era, world) as client:
         await told_in_pieces(chance, world, name, client, lines)
         await seen(lambda: len(bodies(world, name)) > before)
-    async with client_of("lines", world) as other:
+    async with client_of("lines", HANDSHAKE, world) as other:
         await other.tell(send("marker", "marker", to=name, wait_seconds=60))
         assert (await other.answer())["result"]["structuredContent"]["status"] == "delivered"
     taken = await balanced(world, name, tag)
     assert taken
     assert {*taken} <= {line["id"] for line in lines if "id" in line}
-    if kind in BY_LINE:
+    assert in_the_order_of_their_lines(kind, era, taken)
+    if (kind, era) in BY_LINE:
         assert taken == list(range(len(taken)))
