@@ -24,6 +24,7 @@ from lifecycle.supervise import Supervisor
 from lifecycle.task_end import TaskEnd
 from lifecycle.verbs import Verbs
 from lifecycle.visits import Visits
+from transport.bulkhead import Bulkhead
 from transport.identity import Identity
 from transport.registry import Registry
 from transport.spool.records import Handled
@@ -47,6 +48,7 @@ class Application:
     keys: Keys
     supervisor: Supervisor
     attribution: Attribution
+    bulkhead: Bulkhead
 
     @property
     def role(self) -> str:

@@ -14,6 +14,7 @@ from lifecycle.requests import (
     SendRequest,
     SendResult,
 )
+from transport.bulkhead import Bulkhead
 from transport.identity import Identity
 from transport.spool.records import Handled
 
@@ -43,6 +44,11 @@ class Service(Protocol):
     @property
     def log_failures(self) -> int:
         """How many lines of logs could not be written since the start."""
+        ...
+
+    @property
+    def bulkhead(self) -> Bulkhead:
+        """Where paths that callers choose are looked at."""
         ...
 
     async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult: ...

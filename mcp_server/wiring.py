@@ -48,6 +48,7 @@ from mcp_server.serve.credentials import Credentials, load_credentials
 from mcp_server.settings import Settings
 from mcp_server.version import VERSION
 from transport.brand import hard_limit
+from transport.bulkhead import Bulkhead
 from transport.clock import Clock, SystemClock
 from transport.identity import Identity
 from transport.logs import Logs
@@ -80,6 +81,7 @@ class _Ground:
     clock: Clock
     spool: Spool
     logs: Logs
+    bulkhead: Bulkhead
     board: Board
     registry: Registry
     flags: Flags
@@ -127,13 +129,15 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
 
 def _ground(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> _Ground:
     registry, flags, table = Registry(root), Flags(root), load_table(root.runtimes)
+    logs = Logs(root.logs, clock, settings.limits.log_bytes, settings.limits.log_files)
     return _Ground(
         root=root,
         settings=settings,
         operator=operator,
         clock=clock,
         spool=spool,
-        logs=Logs(root.logs, clock, settings.limits.log_bytes, settings.limits.log_files),
+        logs=logs,
+        bulkhead=Bulkhead(logs.lifecycle),
         board=Board(),
         registry=registry,
         flags=flags,
@@ -204,6 +208,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
         changes=_changes(on, supervisor),
         supervisor=supervisor,
         attribution=_attribution(on, supervisor),
+        bulkhead=on.bulkhead,
     )
 
 

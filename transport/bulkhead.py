@@ -170,7 +170,7 @@ class Compartment:
             call.is_overdue = True
             self._tell("no-answer", call)
         if not call.future.done():
-            call.future.set_exception(NoAnswer(call.path, f"gave no answer in {seconds:g} s"))
+            call.future.set_exception(NoAnswer(call.path, f"gave no answer in {seconds:.3g} s"))
 
     def _tell(self, event: str, call: _Call) -> None:
         identity = self.owner if isinstance(self.owner, Identity) else None

@@ -114,10 +114,26 @@ def check_draft(
     reply_to: object = None,
     idempotency_key: object = None,
 ) -> Draft:
+    """Return a clean draft whose attachments can be read now; raises as `check_fields`. Blocks where a path does."""
+    draft = check_fields(body, topic=topic, attachments=attachments, reply_to=reply_to, idempotency_key=idempotency_key)
+    for path in draft.attachments:
+        check_attachment(path)
+    return draft
+
+
+def check_fields(
+    body: object,
+    *,
+    topic: object = None,
+    attachments: object = (),
+    reply_to: object = None,
+    idempotency_key: object = None,
+) -> Draft:
     """Return a clean draft, or raise InvalidInput (TooLarge) naming the field, the limit and what to do.
 
     Line ends become LF; control characters other than tab and newline are removed and counted.
-    An empty topic, reply_to or idempotency_key counts as not given. Reads the file system for attachments.
+    An empty topic, reply_to or idempotency_key counts as not given. Of attachments the words alone are looked at:
+    whether they can be read tells `check_attachment`.
     """
     text, removed = clean_body(body)
     return Draft(
@@ -241,27 +257,32 @@ def _check_attachments(attachments: object) -> tuple[str, ...]:
             "attachments",
             f"{len(attachments)} are over the limit of {MAX_ATTACHMENTS}; pack the files into one or send fewer",
         )
-    return tuple(_check_attachment(path) for path in attachments)
+    return tuple(_check_path(path) for path in attachments)
 
 
-def _check_attachment(path: object) -> str:
+def _check_path(path: object) -> str:
     text = _check_text("attachments", path)
     shown = f"{text!r:.120}"
     if CONTROLS.search(text) or LINE_ENDS.search(text) or "\n" in text or "\t" in text:
         raise InvalidInput("attachments", f"{shown} has control characters in its path; rename the file")
     if not text.startswith("/"):
         raise InvalidInput("attachments", f"{shown} is not an absolute path; give one that starts with /")
+    return text
+
+
+def check_attachment(path: str) -> None:
+    """Raise InvalidInput unless this is a regular file that can be read; blocking, for as long as its place does."""
+    shown = f"{path!r:.120}"
     try:
-        mode = Path(text).stat().st_mode
+        mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
             held = "a directory; attach its files" if stat.S_ISDIR(mode) else "not a regular file; attach a regular one"
             raise InvalidInput("attachments", f"{shown} is {held}")
-        os.close(os.open(text, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as error:
         raise InvalidInput(
             "attachments", f"{shown} cannot be read: {error.strerror}; attach a file that exists and is readable"
         ) from error
-    return text
 
 
 def _kind_of(value: object) -> str:

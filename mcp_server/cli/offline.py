@@ -19,7 +19,7 @@ from mcp_server.cli.context import Context
 from mcp_server.tools.messages import send_request
 from transport.clock import SystemClock, iso
 from transport.identity import Identity
-from transport.message import Draft, accept
+from transport.message import Draft, accept, check_attachment
 from transport.paths import Root
 from transport.profile import Profile, host
 from transport.registry import Registry
@@ -71,6 +71,8 @@ class Offline:
         A repetition must come from the same sender, or its key would not be recognised: `greeted`.
         """
         request = send_request({name: value for name, value in args.items() if name != "from"}, None)
+        for path in request.draft.attachments:
+            check_attachment(path)
         sender = self._sender(args.get("from"), greeted)
         try:
             recipient = self._recipient(sender, request)

@@ -1,7 +1,7 @@
 """Who is calling: kernel credentials, ancestry, credential, in that order (contract, section 15)."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ from lifecycle.attribution import LEFT_OVER
 from lifecycle.requests import NotAllowed
 from mcp_server.serve.credentials import BadCredential, Bearer, Credentials
 from mcp_server.serve.peercred import PeerProcess
+from mcp_server.serve.turns import Turns
 from mcp_server.service import Service
 from transport.identity import OPERATOR, Identity
 
@@ -23,13 +24,14 @@ class Caller:
     """On whose behalf a call is made; `identity` None is the operator and nobody else.
 
     An operator who stands in a peer's directory has both: messages go out in the peer's name,
-    and the operator's verbs are allowed.
+    and the operator's verbs are allowed. `turns` keeps the sends of its connection in their order.
     """
 
     identity: Identity | None
     is_operator: bool
     peer_pid: int | None = None
     generation: int = 0
+    turns: Turns = field(default_factory=Turns, compare=False, repr=False)
 
     @property
     def sender(self) -> Identity:

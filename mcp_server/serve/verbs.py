@@ -15,7 +15,7 @@ from mcp_server.serve.options import Addresses
 from mcp_server.service import Service
 from mcp_server.tools.arguments import MAX_QUERY, Arguments
 from mcp_server.tools.messages import TAKES as SEND_TAKES
-from mcp_server.tools.messages import send_request
+from mcp_server.tools.messages import checked_request
 from mcp_server.tools.peers import row_structure
 from mcp_server.tools.queues import MAX_ID, check_party, message_structure
 from transport.clock import Clock
@@ -116,7 +116,8 @@ async def status(call: Call) -> dict[str, Any]:
 
 async def send(call: Call) -> dict[str, Any]:
     """Send in the caller's name; the operator may send in any registered peer's."""
-    request = send_request({key: value for key, value in call.args.items() if key != "from"}, None)
+    given = {key: value for key, value in call.args.items() if key != "from"}
+    request = await checked_request(call.service, call.caller, given)
     sender = call.caller.sender
     if call.args.get("from") not in (None, ""):
         sender = await _from(call, call.args["from"])

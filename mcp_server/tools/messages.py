@@ -6,12 +6,14 @@ from typing import Any, Final, assert_never
 
 from lifecycle.requests import SendRequest, SendResult
 from lifecycle.states import SendStatus
+from mcp_server.serve.callers import Caller
 from mcp_server.service import Progress, Service
 from mcp_server.tools.answers import Answer
 from mcp_server.tools.arguments import Arguments
+from mcp_server.tools.attachments import look_at
 from transport.errors import InvalidInput
-from transport.identity import Identity, check_personality, check_runtime
-from transport.message import check_draft
+from transport.identity import check_personality, check_runtime
+from transport.message import check_fields
 from transport.vocabulary import Hold
 
 NAME: Final = "send_to_peer"
@@ -44,10 +46,10 @@ WAITS_FOR: Final = {
 
 
 def send_request(given: Mapping[str, Any] | None, meta: Mapping[str, Any] | None) -> SendRequest:
-    """Check the arguments of a send; raises InvalidInput. Nothing here waits."""
+    """Check the arguments of a send; raises InvalidInput. Nothing here waits, and no attachment is looked at."""
     arguments = Arguments(NAME, given, TAKES)
     runtime = arguments.raw("runtime")
-    draft = check_draft(
+    draft = check_fields(
         arguments.required("message"),
         topic=arguments.raw("topic"),
         attachments=arguments.raw("attachments"),
@@ -62,6 +64,20 @@ def send_request(given: Mapping[str, Any] | None, meta: Mapping[str, Any] | None
     )
 
 
+async def checked_request(
+    service: Service, caller: Caller, given: Mapping[str, Any] | None, meta: Mapping[str, Any] | None = None
+) -> SendRequest:
+    """Check the arguments of a send and its attachments; raises InvalidInput.
+
+    Without attachments nothing waits, unless those of an earlier send on this connection are looked at: calls are
+    accepted in their order.
+    """
+    request = send_request(given, meta)
+    if request.draft.attachments or caller.turns.is_taken:
+        await look_at(service, caller, request.draft.attachments)
+    return request
+
+
 def _request_key(meta: Mapping[str, Any] | None) -> str | None:
     """The bridge's id of this request: the same call sent again after a server's restart is one message."""
     request = meta.get(REQUEST_META) if meta else None
@@ -74,14 +90,14 @@ def _request_key(meta: Mapping[str, Any] | None) -> str | None:
 
 async def send_to_peer(
     service: Service,
-    sender: Identity,
+    caller: Caller,
     given: Mapping[str, Any] | None,
     meta: Mapping[str, Any] | None,
     progress: Progress | None,
 ) -> Answer:
-    """Send one message. Nothing waits before the service has it, so calls are accepted in their order."""
-    request = send_request(given, meta)
-    sent = await service.send(sender, request, progress)
+    """Send one message. Nothing waits between the check and the service, so calls are accepted in their order."""
+    request = await checked_request(service, caller, given, meta)
+    sent = await service.send(caller.sender, request, progress)
     if sent.duplicate and not _has_key(given):
         # A bridge has repeated the call after a restart; its caller sent one message and is told of one.
         sent = replace(sent, duplicate=False)

@@ -113,8 +113,7 @@ class ToolServer:
         self._callers.check(call.caller)
         match call.name:
             case messages.NAME:
-                sender = call.caller.sender
-                return await messages.send_to_peer(self._service, sender, call.arguments, call.meta, call.progress)
+                return await messages.send_to_peer(self._service, call.caller, call.arguments, call.meta, call.progress)
             case peers.NAME:
                 return await peers.list_peers(self._service, call.arguments)
             case queues.NAME:

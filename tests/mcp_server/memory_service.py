@@ -28,8 +28,10 @@ from lifecycle.requests import (
 )
 from lifecycle.states import PeerState, SendStatus
 from mcp_server.service import Progress
-from transport.clock import iso
+from transport.bulkhead import Bulkhead
+from transport.clock import SystemClock, iso
 from transport.identity import Identity
+from transport.logs import Log
 from transport.message import Message, accept
 from transport.spool import records as spool
 from transport.spool.faults import SpoolError
@@ -65,6 +67,7 @@ class MemoryService:
         self.version = "0.0.test"
         self.role = "supervisor"
         self.log_failures = 0
+        self.bulkhead = Bulkhead(Log(root / "logs" / "lifecycle.log", SystemClock()))
         self.rows: dict[str, PeerRow] = {}
         self.letters: dict[str, Letter] = {}
         self.keys: dict[tuple[Identity, str], str] = {}

@@ -33,6 +33,7 @@ from transport.message import (
     TooLarge,
     accept,
     check_draft,
+    check_fields,
     clean_body,
     new_message_id,
     new_nonce,
@@ -195,6 +196,13 @@ def test_readable_files_are_attached_as_named(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
     assert check_draft("hi", attachments=[str(file), str(link)]).attachments == (str(file), str(link))
+
+
+def test_the_fields_alone_are_checked_without_a_look_at_any_attachment(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing")
+    assert check_fields("hi", attachments=[missing]) == Draft("hi", attachments=(missing,))
+    with pytest.raises(InvalidInput, match="is not an absolute path"):
+        check_fields("hi", attachments=["nothing"])
 
 
 def test_attachments_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
