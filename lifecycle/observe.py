@@ -73,6 +73,7 @@ class Observer:
     logs: Logs
     running: Callable[[], Running]
     _told: dict[Identity, str] = field(default_factory=dict)
+    _faults: dict[Identity, str] = field(default_factory=dict)
 
     async def survey(self, only: Collection[Identity] | None = None) -> list[Observation]:
         """Return one observation for each identity (of these) that there may be something to do about."""
@@ -92,8 +93,12 @@ class Observer:
                 async with places:
                     seen = await self._observe(identity, records, waiting.get(identity, 0), identity in leased)
                     observed.append(seen)
-            except (PeerwakeError, OSError) as error:  # one of many: nothing is decided about it now
-                self.logs.lifecycle.write("observe-failed", identity=identity, reason=error)
+                self._faults.pop(identity, None)
+            except Exception as error:  # the boundary of one of many: nothing is decided about it now
+                fault = f"{type(error).__name__}: {error}"[:500]
+                if self._faults.get(identity) != fault:
+                    self.logs.lifecycle.write("observe-failed", identity=identity, reason=fault)
+                self._faults[identity] = fault
 
         async with anyio.create_task_group() as tasks:
             for identity in dict.fromkeys([*order, *sorted(found)]):

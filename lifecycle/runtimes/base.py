@@ -124,6 +124,16 @@ def _placeholders(words: tuple[str, ...], allowed: frozenset[str], where: str) -
                 )
 
 
+def _check_glob(path: str, where: str) -> None:
+    """Refuse what `Path.glob` would raise an error for, each time that it is asked."""
+    parts = path.split("/")[1:]
+    bad = next((part for part in parts if "**" in part and part != "**"), None)
+    if bad is not None:
+        raise ValueError(f"{where}: {bad!r} is no pattern; ** stands alone between two /, and * is a part of a name")
+    if not set(parts) - {"", "."}:
+        raise ValueError(f"{where}: it names no file; give the path of the transcripts, with * for what differs")
+
+
 def _name(value: str) -> str:
     try:
         return check_runtime(value)
@@ -213,6 +223,7 @@ class Runtime(BaseModel):
         _placeholders((self.transcript_path or "",), ALWAYS, "transcript_path")
         if self.transcript_path and not self.transcript_path.startswith(("/", "{home}/", "{cwd}/")):
             raise ValueError("transcript_path: it must begin with /, {home}/ or {cwd}/")
+        _check_glob(self.transcript_path or "/*", "transcript_path")
         for name, value in self.env.items():
             if not ENV_NAME.fullmatch(name) or "\0" in value:
                 raise ValueError(f"env: {name!r} is not a variable that can be set; use letters, digits and '_'")

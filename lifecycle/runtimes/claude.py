@@ -100,7 +100,7 @@ def _projects(facts: SessionFacts) -> Path:
 
 def slug(cwd: Path) -> str:
     """Return the name of a directory's transcripts, as the client makes it of short paths."""
-    return re.sub(r"[^A-Za-z0-9]", "-", str(cwd.resolve()))
+    return re.sub(r"[^A-Za-z0-9]", "-", os.path.realpath(cwd))
 
 
 def locate(facts: SessionFacts) -> Path | None:

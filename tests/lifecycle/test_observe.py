@@ -152,3 +152,23 @@ async def test_what_fails_for_one_keeps_no_other_from_being_seen(
     shop.deck.sessions.save(session(BOB))
     assert [each.identity for each in await shop.supervisor.observer.survey()] == [BOB]
     assert "ev=observe-failed identity=scripted-alice" in shop.log()
+
+
+async def test_any_fault_of_one_keeps_no_other_from_being_seen(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a look at one raises, the tick goes on, and the log has the fault with its kind, until it has gone."""
+    for identity in (ALICE, BOB):
+        shop.deck.sessions.save(session(identity, is_ready=True))
+    observer, watched = shop.supervisor.observer, shop.supervisor.vigil.watched
+
+    async def broken(at: Session, locate: bool) -> tuple[int, ...]:
+        raise RuntimeError("Symlink loop")
+
+    monkeypatch.setattr(observer.idleness, "sizes", broken)
+    for times in (1, 2):
+        watched[ALICE] = me()
+        for _ in range(3):
+            assert [each.identity for each in await observer.survey()] == [BOB]
+        told = 'ev=observe-failed identity=scripted-alice reason="RuntimeError: Symlink loop"'
+        assert shop.log().count(told) == times
+        del watched[ALICE]
+        assert len(await observer.survey()) == 2

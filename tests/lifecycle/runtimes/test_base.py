@@ -100,6 +100,10 @@ def test_a_resume_that_is_impossible_fails_loudly(words: tuple[str, ...], refere
         ({"env_pass": ("A=1",)}, "'A=1' is not a variable's name"),
         ({"transcript_path": "sessions/*.jsonl"}, "transcript_path: it must begin with /, {home}/ or {cwd}/"),
         ({"transcript_path": "/{session_ref}"}, "transcript_path: unknown placeholder"),
+        ({"transcript_path": "{home}/.x/**.jsonl"}, "transcript_path: '**.jsonl' is no pattern; ** stands alone"),
+        ({"transcript_path": "/***/x"}, "transcript_path: '***' is no pattern"),
+        ({"transcript_path": "{home}/"}, "transcript_path: it names no file; give the path of the transcripts"),
+        ({"transcript_path": "/./"}, "transcript_path: it names no file"),
         ({"name": "Big"}, "is not a runtime's name"),
         ({"attempts": 0}, "greater than or equal to 1"),
         ({"atempts": 1}, "Extra inputs are not permitted"),
@@ -128,6 +132,7 @@ def test_a_transcript_path_is_a_glob_whose_placeholders_are_not() -> None:
     made = runtime(transcript_path="{home}/t/*/{session_id}.jsonl")
     assert made.transcript_pattern(facts) == "/ho/t/*/s-1.jsonl"
     assert runtime(transcript_path="{cwd}/*").transcript_pattern(facts) == "/a[[]b][*]/*"
+    assert runtime(transcript_path="/t/**/*.jsonl").transcript_pattern(facts) == "/t/**/*.jsonl"
     assert runtime().transcript_pattern(facts) is None
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,13 @@ def test_a_session_id_that_is_a_path_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_resumed_conversation_is_referred_to_by_its_own_id(tmp_path: Path) -> None:
     assert refer(facts(tmp_path, session_ref="33333333-3333-4333-8333-333333333333")).startswith("3333")
+
+
+def test_a_directory_that_is_a_link_to_itself_has_a_name(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert slug(loop / "below") == slug(loop) + "-below"
+    assert locate(replace(facts(tmp_path), cwd=loop)) is None
 
 
 def test_slugs() -> None:
