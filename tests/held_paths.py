@@ -66,8 +66,13 @@ def held(*paths: Path) -> Iterator[Held]:
     descriptor = libc.fanotify_init(BEFORE_THE_CONTENT | CLOSED_AT_EXEC | NON_BLOCKING, os.O_RDONLY | os.O_CLOEXEC)
     if descriptor < 0:
         pytest.skip(f"nobody can be held up here: {os.strerror(ctypes.get_errno())}")
-    made = Held(descriptor)
-    watchdog = threading.Timer(PATIENCE, made.release)
+    made, gave_up = Held(descriptor), threading.Event()
+
+    def give_up() -> None:
+        gave_up.set()
+        made.release()
+
+    watchdog = threading.Timer(PATIENCE, give_up)
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -75,6 +80,7 @@ def held(*paths: Path) -> Iterator[Held]:
             if libc.fanotify_mark(descriptor, ADD, OPENING | DIRECTORIES_TOO, HERE, os.fsencode(path)) != 0:
                 pytest.skip(f"{path} cannot be held: {os.strerror(ctypes.get_errno())}")
         yield made
+        assert not gave_up.is_set(), f"somebody waited for {paths} for {PATIENCE:g} s"
     finally:
         watchdog.cancel()
         made.close()

@@ -32,6 +32,8 @@ ANSWER_SECONDS: Final = 5.0
 AT_ONCE: Final = 4
 IDLE_SECONDS: Final = 10.0
 LATE_SECONDS: Final = 1.0
+MOUNT_REMEDY: Final = "its file system has to answer, or to be unmounted"
+THREAD_REMEDY: Final = "it is looked at again; let the server have more threads (TasksMax, ulimit -u)"
 
 
 class Area(StrEnum):
@@ -48,8 +50,8 @@ class NoAnswer(PeerwakeError, TimeoutError):
 
     code = "no-answer"
 
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} {problem}")
+    def __init__(self, path: Path, problem: str, remedy: str = MOUNT_REMEDY) -> None:
+        super().__init__(f"{path} {problem}; {remedy}")
         self.path = path
         self.problem = problem
         self.errno = errno.ETIMEDOUT
@@ -60,7 +62,8 @@ class _Call:
     path: Path
     work: Callable[[], object]
     future: asyncio.Future[Any]
-    began: float
+    seconds: float
+    began: float = 0.0
     timer: asyncio.TimerHandle | None = None
     has_more_time: bool = False
     is_overdue: bool = False
@@ -83,7 +86,7 @@ class Bulkhead:
         return found
 
     def submit(self, work: Callable[[], object], report: Report) -> None:
-        """Do something in a thread; `report` gets its value or its error there."""
+        """Do something in a thread; `report` gets its value or its error there. Raises RuntimeError if none starts."""
         try:
             thread = self._idle.pop()
         except IndexError:
@@ -105,7 +108,8 @@ class Compartment:
     async def run(self, path: Path, work: Callable[[], T], seconds: float | None = None) -> T:
         """Return what a blocking call on `path` returns; who is cancelled meanwhile leaves it behind.
 
-        Raises NoAnswer after `seconds`, at once while an earlier call on this path hangs, or too many on others.
+        Raises NoAnswer when it takes longer than `seconds`, at once while an earlier call on this path hangs,
+        where every place is taken by one that does, or where the system gives no thread.
         """
         return await self.begin(path, work, seconds)
 
@@ -116,32 +120,40 @@ class Compartment:
     def begin(self, path: Path, work: Callable[[], T], seconds: float | None = None) -> "asyncio.Future[T]":
         """Begin a blocking call like `run` and return its future; raises NoAnswer at once as that does."""
         self._refuse_hanging(path)
-        loop = asyncio.get_running_loop()
-        seconds = self.bulkhead.seconds if seconds is None else seconds
-        call = _Call(path, work, loop.create_future(), loop.time())
-        call.timer = loop.call_later(seconds, self._expire, call, seconds)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = _Call(path, work, future, self.bulkhead.seconds if seconds is None else seconds)
         if len(self._running) < AT_ONCE:
             self._start(call)
         else:
             self._waiting.append(call)
-        return call.future
+        return future
+
+    def _hanging(self) -> list[Path]:
+        return [call.path for call in self._running if call.is_overdue]
 
     def _refuse_hanging(self, path: Path) -> None:
-        hanging = [call.path for call in self._running if call.is_overdue]
+        hanging = self._hanging()
         if path in hanging:
             raise NoAnswer(path, "gives no answer, an earlier look at it still waits for one")
         if len(hanging) >= AT_ONCE:
-            raise NoAnswer(path, f"is not looked at: {hanging[0]} and {len(hanging) - 1} more give no answer")
+            raise NoAnswer(path, _crowded_out_by(hanging))
 
     def _start(self, call: _Call) -> None:
         self._running.add(call)
         loop = call.future.get_loop()
+        call.began = loop.time()
+        call.timer = loop.call_later(call.seconds, self._expire, call)
 
         def report(value: object, error: BaseException | None) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(self._end, call, value, error)
 
-        self.bulkhead.submit(call.work, report)
+        try:
+            self.bulkhead.submit(call.work, report)
+        except RuntimeError as error:
+            self._running.discard(call)
+            call.timer.cancel()
+            call.future.set_exception(NoAnswer(call.path, f"is not looked at: {error}", THREAD_REMEDY))
 
     def _end(self, call: _Call, value: object, error: BaseException | None) -> None:
         self._running.discard(call)
@@ -159,18 +171,20 @@ class Compartment:
         if call.timer is not None:
             call.timer.cancel()
 
-    def _expire(self, call: _Call, seconds: float) -> None:
+    def _expire(self, call: _Call) -> None:
         loop = call.future.get_loop()
-        if loop.time() - call.began > seconds + LATE_SECONDS and not call.has_more_time:
+        if loop.time() - call.began > call.seconds + LATE_SECONDS and not call.has_more_time:
             # This process did not run meanwhile: neither did its threads.
             call.has_more_time = True
-            call.timer = loop.call_later(self.bulkhead.seconds, self._expire, call, seconds)
+            call.timer = loop.call_later(self.bulkhead.seconds, self._expire, call)
             return
-        if call in self._running:
-            call.is_overdue = True
+        if call.path not in self._hanging():
             self._tell("no-answer", call)
-        if not call.future.done():
-            call.future.set_exception(NoAnswer(call.path, f"gave no answer in {seconds:.3g} s"))
+        call.is_overdue = True
+        _fail(call, f"gave no answer in {call.seconds:.3g} s")
+        if len(hanging := self._hanging()) >= AT_ONCE:
+            while self._waiting:
+                _fail(self._waiting.popleft(), _crowded_out_by(hanging))
 
     def _tell(self, event: str, call: _Call) -> None:
         identity = self.owner if isinstance(self.owner, Identity) else None
@@ -200,6 +214,15 @@ class _Thread(threading.Thread):
             self._idle.append(self)
             report(value, error)
             del work, report, value, error
+
+
+def _fail(call: _Call, problem: str) -> None:
+    if not call.future.done():
+        call.future.set_exception(NoAnswer(call.path, problem))
+
+
+def _crowded_out_by(hanging: list[Path]) -> str:
+    return f"is not looked at: {hanging[0]} and {len(hanging) - 1} more give no answer"
 
 
 def _outcome(work: Callable[[], object]) -> tuple[object, BaseException | None]:

@@ -63,6 +63,16 @@ async def test_a_path_that_hangs_is_told_once_and_refused_at_once_until_it_answe
         assert log(tmp_path).count("\n") == 2
 
 
+async def test_two_calls_that_hang_on_one_path_are_told_as_one(tmp_path: Path) -> None:
+    files = compartment(tmp_path)
+    with pipes(tmp_path, 1) as (pipe,):
+        both = [files.begin(pipe.path, pipe.open, SOON) for _ in range(2)]
+        for future in both:
+            with pytest.raises(NoAnswer):
+                await future
+        assert log(tmp_path).count("ev=no-answer") == 1
+
+
 async def test_what_hangs_for_one_owner_holds_no_other_up(tmp_path: Path) -> None:
     made = bulkhead(tmp_path)
     hers, his = made.of(Area.DIRECTORY, ALICE), made.of(Area.DIRECTORY, BOB)
@@ -81,19 +91,28 @@ async def test_what_hangs_for_one_owner_holds_no_other_up(tmp_path: Path) -> Non
     assert await hers.run(tmp_path, lambda: "again") == "again"
 
 
-async def test_a_call_waits_for_a_place_and_has_its_deadline_there_too(tmp_path: Path) -> None:
+async def test_a_call_waits_for_a_place_as_long_as_there_may_be_one(tmp_path: Path) -> None:
     files = compartment(tmp_path)
     with pipes(tmp_path, AT_ONCE) as all_of_them:
-        running = [files.begin(pipe.path, pipe.open) for pipe in all_of_them]
-        with pytest.raises(NoAnswer):
-            await files.run(tmp_path, lambda: "too late", SOON)
-        assert log(tmp_path) == "", "it never began, so nothing is known of its path"
-        waiting = files.begin(tmp_path, lambda: "next")
+        running = [files.begin(pipe.path, pipe.open, SOON) for pipe in all_of_them[1:]]
+        running.append(files.begin(all_of_them[0].path, all_of_them[0].open))
+        waiting = files.begin(tmp_path, lambda: "next", SOON)
+        for future in running[:-1]:
+            with pytest.raises(NoAnswer, match="gave no answer"):
+                await future
+        assert not waiting.done(), "its own time begins with it"
         all_of_them[0].release()
         assert await waiting == "next"
+
+
+async def test_a_call_that_waits_while_all_places_hang_is_told_so(tmp_path: Path) -> None:
+    files = compartment(tmp_path)
+    with pipes(tmp_path, AT_ONCE) as all_of_them:
         for pipe in all_of_them:
-            pipe.release()
-        assert [await future for future in running] == ["opened"] * AT_ONCE
+            files.begin(pipe.path, pipe.open, SOON).add_done_callback(asyncio.Future.exception)
+        with pytest.raises(NoAnswer, match=rf"is not looked at: .*pipe-\d and {AT_ONCE - 1} more give no answer"):
+            await files.run(tmp_path, lambda: "never")
+        assert log(tmp_path).count("ev=no-answer") == AT_ONCE
 
 
 async def test_who_is_cancelled_leaves_the_call_behind(tmp_path: Path) -> None:
@@ -126,11 +145,29 @@ async def test_a_process_that_did_not_run_meanwhile_gives_its_threads_more_time(
         assert await future == "opened"
 
 
+async def test_a_call_that_gets_no_thread_says_so_and_takes_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = compartment(tmp_path)
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(threading.Thread, "start", refused)
+        for _ in range(2 * AT_ONCE):
+            with pytest.raises(NoAnswer, match=r"is not looked at: can't start new thread; it is looked at again"):
+                await files.run(tmp_path, lambda: "never")
+    assert await files.run(tmp_path, lambda: "again") == "again"
+    assert log(tmp_path) == ""
+
+
 async def test_it_is_a_timeout_of_the_system_and_an_error_of_ours(tmp_path: Path) -> None:
     error = NoAnswer(tmp_path, "gave no answer")
     assert isinstance(error, PeerwakeError)
     assert isinstance(error, TimeoutError)
-    assert (error.code, error.errno, str(error)) == ("no-answer", errno.ETIMEDOUT, f"{tmp_path} gave no answer")
+    assert (error.code, error.errno) == ("no-answer", errno.ETIMEDOUT)
+    assert str(error) == f"{tmp_path} gave no answer; its file system has to answer, or to be unmounted"
 
 
 async def test_threads_are_used_again_and_end_when_there_is_nothing_to_do(
