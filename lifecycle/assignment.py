@@ -9,6 +9,7 @@ from lifecycle.session import Session
 from lifecycle.states import End
 from lifecycle.steady import SteadyWall
 from lifecycle.task_end import TaskEnd
+from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
 from transport.spool.records import Lease
@@ -42,7 +43,10 @@ class Assignment:
         self.wall = SteadyWall(self.deck.clock)
 
     async def run(self) -> None:
-        """Work until the task is settled and its session closed; raises TmuxUnknown, TmuxRefused, LockHeld."""
+        """Work until the task is settled and its session closed.
+
+        Raises TmuxUnknown, TmuxRefused, NoAnswer, LockHeld.
+        """
         self.deck.board.update(self.session.identity, hold=Hold.EPHEMERAL, detail=None)
         try:
             if await self._hand_over():
@@ -63,6 +67,8 @@ class Assignment:
             except InvalidInput as error:
                 await self.end.bury(self.session, self.lease, f"it cannot be typed: {error}")
                 return False
+            except NoAnswer:
+                raise
             except OSError as error:
                 if progress.stage is not Stage.HELD:
                     raise TmuxUnknown(f"what became of the task is not known: {error}") from error

@@ -6,13 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-import anyio.to_thread
-
 from lifecycle.limits import Limits
 from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.dialog import Dialog, Step
 from transport.clock import Clock
-from transport.gate import out_of_mode
+from transport.gate import Status, out_of_mode
 from transport.screen import Reading, Screen, read_screen
 from transport.tmux.control import TmuxGone
 from transport.tmux.pane import Pane, PaneChanged, PaneInMode, stance_of
@@ -64,6 +62,7 @@ class Booter:
     runtime: Runtime
     reader: Reader
     facts: SessionFacts
+    status: Status
     clock: Clock
     limits: Limits
     answered: dict[str, int] = field(default_factory=dict)
@@ -163,8 +162,7 @@ class Booter:
     async def _is_ready(self, reading: Reading, steady: float) -> bool:
         if reading.state is not ScreenState.READY:
             return False
-        status = await anyio.to_thread.run_sync(self.reader.status, self.facts)
-        match status:
+        match await self.status():
             case ScreenState.READY:
                 return steady >= STEADY_SECONDS
             case ScreenState.BUSY:

@@ -1,9 +1,8 @@
 """What every drain of a host shares, and the text a message becomes."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-import anyio.to_thread
 
 from lifecycle.board import Board
 from lifecycle.deaths import Deaths
@@ -14,6 +13,7 @@ from lifecycle.session import Session, Sessions
 from lifecycle.settle import Settler
 from lifecycle.terminals import Terminals
 from lifecycle.wake import Waker
+from transport.bulkhead import Area
 from transport.clock import Clock
 from transport.delivery import HandOver
 from transport.envelope import place_body, render
@@ -45,7 +45,8 @@ class Deck:
         form = self.waker.table.get(session.identity.runtime).form(self.limits.inline_bytes)
         inbox, body_file = Path(session.cwd) / ".peerwake" / "inbox", None
         if not form.takes(message.body):
-            body_file = await anyio.to_thread.run_sync(place_body, message, inbox, form)
+            directory = self.terminals.bulkhead.of(Area.DIRECTORY, session.identity)
+            body_file = await directory.run(Path(session.cwd), partial(place_body, message, inbox, form))
         return render(message, intelligence=self._intelligence(message.sender), body_file=body_file, form=form)
 
     def _intelligence(self, sender: Identity) -> Intelligence:

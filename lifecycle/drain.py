@@ -12,12 +12,12 @@ from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.steady import SteadyWall
-from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
+from lifecycle.wake import UNDECIDED, SessionBlocked, WakeFailed
+from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
 from transport.files import LockHeld
 from transport.identity import Identity
-from transport.process import DeadlinePassed
 from transport.spool.faults import SpoolError
 from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
@@ -28,8 +28,8 @@ CONSUMPTION_POLL_SECONDS: Final = 0.2
 BUSY_LOOK_SECONDS: Final = 1.0
 DRAFT_LOOK_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 1.0
-# Of the whole machine, not of one message: the others would fare no better.
-PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
+# Of the whole machine or of the peer's file system, not of one message: the others would fare no better.
+PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ETIMEDOUT})
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Drain:
         except SessionBlocked as blocked:
             await self._pause_for(Hold.BLOCKED, str(blocked))
             return None
-        except (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld) as error:
+        except UNDECIDED as error:
             await self._pause_for(Hold.UNKNOWN, str(error))
             return None
         except TmuxGone as error:
@@ -142,7 +142,7 @@ class Drain:
             self.unknown_since = None
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)
             await self.hand_over(session, lease)
-        except (TmuxUnknown, TmuxRefused, LockHeld) as error:
+        except (TmuxUnknown, TmuxRefused, LockHeld, NoAnswer) as error:
             await self._held(Hold.UNKNOWN, str(error))
         except TmuxGone as error:
             if await anyio.to_thread.run_sync(session.is_alive):
@@ -296,7 +296,12 @@ class Drain:
 
     async def _untypeable(self, session: Session, lease: Lease, error: InvalidInput) -> None:
         """No attempt will ever get this text into a terminal."""
-        if await self.deck.terminals.find(session, lease.message.id) is Receipt.CONSUMED:
+        try:
+            receipt = await self.deck.terminals.find(session, lease.message.id)
+        except NoAnswer as unknown:
+            await self._unsettled(lease, Stage.PASTING, str(unknown))
+            return
+        if receipt is Receipt.CONSUMED:
             await self.deck.settler.consumed(lease, "transcript")
         else:
             await self.deck.settler.bury(lease, f"it cannot be typed: {error}")

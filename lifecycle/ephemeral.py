@@ -10,17 +10,15 @@ from lifecycle.deck import Deck
 from lifecycle.drain import Drain
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
-from lifecycle.session import Session, SessionUnreadable
+from lifecycle.session import Session
 from lifecycle.states import End, Mode
 from lifecycle.steady import SteadyWall
 from lifecycle.task_end import TaskEnd
-from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
-from transport.files import LockHeld
+from lifecycle.wake import UNDECIDED, SessionBlocked, WakeFailed
 from transport.identity import Identity
-from transport.process import DeadlinePassed
 from transport.spool.faults import SpoolError
 from transport.spool.records import Lease
-from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
+from transport.tmux.control import TmuxGone
 from transport.vocabulary import Hold, Kind, Stage, WakePolicy
 
 HOLD_SECONDS: Final = 1.0
@@ -76,7 +74,7 @@ class EphemeralDrain:
             return False
         except SessionBlocked as blocked:
             await self._stuck(Hold.BLOCKED, str(blocked))
-        except (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld) as error:
+        except UNDECIDED as error:
             await self._stuck(Hold.UNKNOWN, str(error))
         except SpoolError:
             raise

@@ -4,25 +4,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import anyio.to_thread
-
+from transport.bulkhead import Compartment
 from transport.clock import Clock
 from transport.receipt import Parse, TranscriptTail
 from transport.vocabulary import Receipt
 
 LOCATE_SECONDS: Final = 0.25
+FOUND_SECONDS: Final = 10.0
 
 
 class SessionTranscript:
     """Follows the transcript of one session; `locate` may block and answers None while there is none.
 
-    What an earlier file of the session proved stays proven after the client moved on to another.
+    What an earlier file of the session proved stays proven after the client moved on to another. `place` is where
+    `locate` looks, as far as is known. It may be on a file system that hangs: all methods raise NoAnswer then.
     """
 
-    def __init__(self, locate: Callable[[], Path | None], parse: Parse, clock: Clock) -> None:
+    def __init__(
+        self, locate: Callable[[], Path | None], parse: Parse, clock: Clock, files: Compartment, place: Path
+    ) -> None:
         self._locate = locate
         self._parse = parse
         self._clock = clock
+        self._files = files
+        self._place = place
         self._tails: list[TranscriptTail] = []
         self._located_at = float("-inf")
 
@@ -53,16 +58,17 @@ class SessionTranscript:
         """Return the sizes of the session's files, those known or, with `locate`, also one it has moved on to."""
         if locate or not self._tails:
             await self._follow()
-        return await anyio.to_thread.run_sync(lambda: tuple(_size(tail.path) for tail in self._tails))
+        paths = [tail.path for tail in self._tails]
+        return await self._files.run(paths[-1], lambda: tuple(map(_size, paths))) if paths else ()
 
     async def _follow(self) -> None:
         now = self._clock.monotonic()
         if self._tails and now - self._located_at < LOCATE_SECONDS:
             return
         self._located_at = now
-        path = await anyio.to_thread.run_sync(self._locate)
+        path = await self._files.run(self._place, self._locate, FOUND_SECONDS)
         if path is not None and all(tail.path != path for tail in self._tails):
-            self._tails.append(TranscriptTail(path, self._parse))
+            self._tails.append(TranscriptTail(path, self._parse, self._files))
 
 
 def _size(path: Path) -> int:

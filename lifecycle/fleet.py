@@ -127,7 +127,8 @@ class Fleet:
         if session is not None and (wedged := self.board.wedged(identity)) is not None:
             return PeerState.BLOCKED, wedged
         if session is None:
-            return (PeerState.BOOTING if status.is_booting else PeerState.ASLEEP), None
+            detail = status.detail if status.hold is Hold.UNKNOWN else None
+            return (PeerState.BOOTING if status.is_booting else PeerState.ASLEEP), detail
         if status.hold in (Hold.BLOCKED, Hold.ASKS):
             return PeerState.BLOCKED, status.detail
         if not session.is_ready and status.is_booting:

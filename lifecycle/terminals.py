@@ -17,6 +17,7 @@ from lifecycle.runtimes.base import Reader, Runtime, SessionFacts
 from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions
 from lifecycle.states import End
+from transport.bulkhead import Area, Bulkhead, Compartment, NoAnswer
 from transport.clock import Clock
 from transport.delivery import HandOver, Pace, Target, deliver, gate
 from transport.envelope import Form
@@ -35,7 +36,6 @@ from transport.tmux.survey import Surveyor
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 GLANCE_SECONDS: Final = 0.25
-REFERENCE_SECONDS: Final = 5.0
 OnStage = Callable[[Stage], Awaitable[None]]
 OnSession = Callable[[Session], None]
 
@@ -48,6 +48,7 @@ class Terminal:
     runtime: Runtime
     reader: Reader
     facts: SessionFacts
+    files: Compartment
     transcript: SessionTranscript
     pane: Pane | None = None
     booter: Booter | None = None
@@ -55,7 +56,7 @@ class Terminal:
 
 @dataclass(slots=True)
 class Terminals:
-    """All terminals of this server, by the fence of their session."""
+    """All terminals of this server, by the fence of their session; `bulkhead` keeps the files of each apart."""
 
     root: Root
     clock: Clock
@@ -63,6 +64,7 @@ class Terminals:
     table: Table
     sessions: Sessions
     logs: Logs
+    bulkhead: Bulkhead
     surveyor: Surveyor = field(default_factory=Surveyor)
     _open: dict[str, Terminal] = field(default_factory=dict)
     _unwritten: dict[str, End] = field(default_factory=dict)
@@ -82,7 +84,13 @@ class Terminals:
         terminal = await self._terminal(session)
         if terminal.booter is None:
             terminal.booter = Booter(
-                self._pane(terminal), terminal.runtime, terminal.reader, terminal.facts, self.clock, self.limits
+                self._pane(terminal),
+                terminal.runtime,
+                terminal.reader,
+                terminal.facts,
+                partial(self._status, terminal),
+                self.clock,
+                self.limits,
             )
         return await terminal.booter.run(on_slow)
 
@@ -261,8 +269,8 @@ class Terminals:
         found = None
         try:
             terminal = await self._terminal(session)
-            with anyio.move_on_after(REFERENCE_SECONDS):
-                found = await anyio.to_thread.run_sync(terminal.reader.refer, terminal.facts, abandon_on_cancel=True)
+            reader, facts = terminal.reader, terminal.facts
+            found = await terminal.files.run(facts.place, partial(reader.refer, facts))
         except (PeerwakeError, OSError) as error:
             # A session ends also when nothing is known of its runtime any more.
             self.logs.lifecycle.write("no-reference", identity=session.identity, reason=error)
@@ -321,7 +329,8 @@ class Terminals:
         terminal = self._open.get(session.fence)
         if terminal is None:
             cwd = Path(session.cwd)
-            runtime = await anyio.to_thread.run_sync(self.table.for_peer, session.identity.runtime, cwd)
+            directory = self.bulkhead.of(Area.DIRECTORY, session.identity)
+            runtime = await directory.run(cwd, partial(self.table.for_peer, session.identity.runtime, cwd))
             reader = self.table.reader(runtime)
             facts = SessionFacts(
                 session_id=session.session_id,
@@ -331,9 +340,19 @@ class Terminals:
                 pane_pid=None if session.pane is None else session.pane.pid,
                 session_ref=session.session_ref,
             )
-            transcript = SessionTranscript(partial(reader.locate, facts), reader.parse, self.clock)
-            terminal = self._open.setdefault(session.fence, Terminal(session, runtime, reader, facts, transcript))
+            files = self.bulkhead.of(Area.TRANSCRIPT, session.identity)
+            transcript = SessionTranscript(partial(reader.locate, facts), reader.parse, self.clock, files, facts.place)
+            opened = Terminal(session, runtime, reader, facts, files, transcript)
+            terminal = self._open.setdefault(session.fence, opened)
         return terminal
+
+    async def _status(self, terminal: Terminal) -> ScreenState | None:
+        """Return what a client says that it is doing, None when that cannot be told, or its files give no answer."""
+        facts = terminal.facts
+        try:
+            return await terminal.files.run(facts.place, partial(terminal.reader.status, facts))
+        except NoAnswer:
+            return None
 
     def _pane(self, terminal: Terminal) -> Pane:
         if terminal.pane is None:
@@ -354,12 +373,12 @@ class Terminals:
     async def target(self, session: Session) -> Target:
         """Return a session's terminal as deliveries see it; who types there holds `pane.exclusive`."""
         terminal = await self._terminal(session)
-        runtime, reader = terminal.runtime, terminal.reader
+        runtime = terminal.runtime
         return Target(
             pane=self._pane(terminal),
             rules=runtime.screen,
             transcript=terminal.transcript,
-            status=partial(anyio.to_thread.run_sync, reader.status, terminal.facts) if reader.has_status else None,
+            status=partial(self._status, terminal) if terminal.reader.has_status else None,
             submit_keys=runtime.submit,
             has_composer=runtime.has_composer,
             takes_input_while_busy=runtime.takes_input_while_busy,

@@ -20,15 +20,19 @@ from lifecycle.plan import Plan, Planner
 from lifecycle.resolve import Resolver
 from lifecycle.runtimes.base import CannotResume, Runtime
 from lifecycle.runtimes.table import Table
-from lifecycle.session import Session, Sessions
+from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.start import Start
 from lifecycle.states import End, Mode, StartReason
 from lifecycle.terminals import Terminals
+from transport.bulkhead import NoAnswer
 from transport.errors import PeerwakeError
+from transport.files import LockHeld
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
+from transport.process import DeadlinePassed
 from transport.profile import Profile
+from transport.tmux.control import TmuxRefused, TmuxUnknown
 from transport.tmux.ending import wait_dead
 
 LOCK_SECONDS: Final = 1.0
@@ -54,6 +58,10 @@ class AlreadyWaking(PeerwakeError):
     """Another process of this host is waking the identity; look again in a moment."""
 
     code = "already-waking"
+
+
+UNDECIDED: Final = (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld, NoAnswer)
+"""What a wake raises where nothing is known of the session or its directory: nothing is concluded, look again."""
 
 
 @dataclass(slots=True)
@@ -103,7 +111,7 @@ class Waker:
 
         `asked` overrules what the last session and the `topic` of the waiting message would decide.
         Raises PeerStopped, CrashLooping, UnknownPeer, UndeclaredRuntime, AlreadyWaking, SessionUnreadable,
-        TmuxUnknown, SessionBlocked, WakeFailed or, when a resume was asked for, CannotResume.
+        TmuxUnknown, NoAnswer, SessionBlocked, WakeFailed or, when a resume was asked for, CannotResume.
         """
         self.resolver.refuse_unwakeable(identity)
         async with AsyncExitStack() as stack:

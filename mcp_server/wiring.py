@@ -151,7 +151,7 @@ def _ground(root: Root, settings: Settings, operator: dict[str, str], clock: Clo
 
 def _deck(on: _Ground, crashes: Crashes, kick: Kick) -> Deck:
     """What a drain works with: sessions, how they are woken, and how their messages end."""
-    terminals = Terminals(on.root, on.clock, on.limits, on.table, on.sessions, on.logs)
+    terminals = Terminals(on.root, on.clock, on.limits, on.table, on.sessions, on.logs, on.bulkhead)
     obituaries = Obituaries(on.logs, on.clock, on.limits)
     deaths = Deaths(terminals, crashes, on.flags, on.limits, on.logs, obituaries, on.board, on.spool, kick)
     return Deck(

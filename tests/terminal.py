@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from tests.bulkheads import compartment
 from transport.clock import SystemClock
 from transport.delivery import HandOver, Pace, Target, deliver, hand_over, resume_hand_over
 from transport.receipt import TranscriptTail
@@ -208,7 +209,8 @@ async def terminal(
             tmux=find_tmux(), socket=spec.socket, session=spec.session, server=started.tmux, clock=CLOCK
         )
         pane = Pane(control, started.pane_id, CLOCK)
-        term = Terminal(path, spec, started, pane, TranscriptTail(path / "transcript", parse))
+        tail = TranscriptTail(path / "transcript", parse, compartment(path))
+        term = Terminal(path, spec, started, pane, tail)
         try:
             if ready:
                 await until(lambda: term.is_in(*(set(ScreenState) - {ScreenState.UNKNOWN})))

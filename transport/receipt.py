@@ -3,13 +3,14 @@
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-import anyio.to_thread
-
+from transport.bulkhead import Compartment
 from transport.vocabulary import Receipt
 
 Parse = Callable[[bytes], tuple[str, Receipt] | None]
@@ -17,7 +18,7 @@ Parse = Callable[[bytes], tuple[str, Receipt] | None]
 
 CHUNK: Final = 1 << 20
 LINE_MAX: Final = 64 << 20
-INLINE_BYTES: Final = 256 << 10
+STEP: Final = 8 << 20
 REMEMBERED: Final = 16
 
 
@@ -39,31 +40,35 @@ class Transcript(Protocol):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one file was searched for one message: `offset` is the start of a line."""
+    """How far one file was searched for one message: `offset` is the start of a line, `has_more` a search cut short."""
 
     device: int = 0
     inode: int = 0
     offset: int = 0
     scanned: int = 0
     found: Receipt | None = None
+    has_more: bool = False
 
 
 class TranscriptTail:
     """The evidence in one growing file of lines, which may not exist yet, be cut or be replaced.
 
     A message is searched for from the start of the file, once, then only in what was added. Lines
-    longer than 64 MiB and lines that `parse` makes nothing of are skipped.
+    longer than 64 MiB and lines that `parse` makes nothing of are skipped. Where the file is, its peer decides:
+    each look at it is a call in the compartment `files`, and raises what that raises.
     """
 
-    def __init__(self, path: Path, parse: Parse) -> None:
+    def __init__(self, path: Path, parse: Parse, files: Compartment) -> None:
         self.path = path
         self._parse = parse
+        self._files = files
         self._progress: dict[str, _Progress] = {}
+        self._mutex = threading.Lock()
 
     async def mark(self, message_id: str) -> None:
         """Look for this message only in what is written from now on; where it was looked for already, go on there."""
         if message_id not in self._progress:
-            self._remember(message_id, _at_end(self.path))
+            self._remember(message_id, await self._files.run(self.path, partial(_at_end, self.path)))
 
     async def again(self, message_id: str) -> Receipt | None:
         """Return whether it was consumed; evidence of less is forgotten."""
@@ -73,28 +78,29 @@ class TranscriptTail:
         return None
 
     async def find(self, message_id: str) -> Receipt | None:
-        """Return the strongest evidence for the message; raises OSError for an unreadable file."""
+        """Return the strongest evidence for the message; raises OSError for a file that cannot be read or hangs."""
         progress = self._progress.get(message_id)
         if progress is None:
             progress = _Progress()
             self._remember(message_id, progress)
-        if self._unread(progress) > INLINE_BYTES:
-            return await anyio.to_thread.run_sync(lambda: self.search(message_id, progress))
-        return self.search(message_id, progress)
+        while True:
+            found = await self._files.run(self.path, partial(self.search, message_id, progress))
+            if not progress.has_more:
+                return found
 
     def _remember(self, message_id: str, progress: _Progress) -> None:
         self._progress[message_id] = progress
         while len(self._progress) > REMEMBERED:
             del self._progress[next(iter(self._progress))]
 
-    def _unread(self, progress: _Progress) -> int:
-        try:
-            return self.path.stat().st_size - progress.scanned
-        except OSError:
-            return 0
-
     def search(self, message_id: str, progress: _Progress) -> Receipt | None:
-        """Read what was added and remember the strongest evidence; blocking."""
+        """Read of what was added as much as does not take long, and remember the strongest evidence; blocking."""
+        # One that was given up may still be at it.
+        with self._mutex:
+            return self._search(message_id, progress)
+
+    def _search(self, message_id: str, progress: _Progress) -> Receipt | None:
+        progress.has_more = False
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -128,21 +134,24 @@ def _restart_if_replaced(descriptor: int, progress: _Progress) -> None:
 
 
 def _lines_with(descriptor: int, needle: bytes, progress: _Progress) -> Iterator[bytes]:
-    """Yield the complete lines that hold `needle` and move the progress behind them."""
+    """Yield the complete lines that hold `needle` and move the progress behind them, at most `STEP` bytes."""
+    until = progress.scanned + STEP
     while chunk := _next_chunk(descriptor, progress):
         start = progress.scanned
         progress.scanned += len(chunk)
+        progress.has_more = progress.scanned >= until
         end = chunk.rfind(b"\n")
-        if end < 0:
-            continue
-        complete = start + end + 1
-        block = chunk[: end + 1]
-        if complete - progress.offset > LINE_MAX:
-            block = block[block.index(b"\n") + 1 :]
-        elif start > progress.offset:
-            block = os.pread(descriptor, start - progress.offset, progress.offset) + block
-        yield from _holding(block, needle)
-        progress.offset = complete
+        if end >= 0:
+            complete = start + end + 1
+            block = chunk[: end + 1]
+            if complete - progress.offset > LINE_MAX:
+                block = block[block.index(b"\n") + 1 :]
+            elif start > progress.offset:
+                block = os.pread(descriptor, start - progress.offset, progress.offset) + block
+            yield from _holding(block, needle)
+            progress.offset = complete
+        if progress.has_more:
+            return
 
 
 def _next_chunk(descriptor: int, progress: _Progress) -> bytes:

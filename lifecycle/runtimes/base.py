@@ -30,6 +30,7 @@ COMMON_ENV: Final = (
     *("DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK"),
 )
 NEVER_PASSED: Final = ("PEER_*", "PEERWAKE_*", "TMUX", "TMUX_*", "TERM")
+OWN_PLACES: Final = ("PEERWAKE_TRANSCRIPT", "CODEX_HOME", "CLAUDE_CONFIG_DIR")
 REFERENCE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 """A conversation's name that can be a word of a command line and a part of a path."""
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -77,6 +78,11 @@ class SessionFacts:
     env: Mapping[str, str] = field(default_factory=dict)
     pane_pid: int | None = None
     session_ref: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the client keeps its files, if its environment names a place of its own, else its peer's directory."""
+        return Path(next(filter(None, map(self.env.get, OWN_PLACES)), self.cwd))
 
 
 def _no_status(_: SessionFacts) -> ScreenState | None:

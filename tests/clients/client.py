@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
 from lifecycle.boot import Boot, Booter
 from lifecycle.limits import Limits
@@ -56,7 +58,8 @@ class Client:
     async def boot(self, **limits: float) -> Boot:
         """Go past the dialogs that the runtime knows; `blocked` after three quiet seconds with another."""
         chosen = Limits(**{"boot_seconds": 40.0, "blocked_seconds": 3.0, **limits})
-        return await Booter(self.pane, self.runtime, self.reader, self.facts, self.clock, chosen).run()
+        status = partial(anyio.to_thread.run_sync, self.status)
+        return await Booter(self.pane, self.runtime, self.reader, self.facts, status, self.clock, chosen).run()
 
     async def press(self, *keys: str) -> None:
         await self.pane.press(*keys)

@@ -14,6 +14,7 @@ from lifecycle.terminals import Terminals
 from tests.clients.client import Client, eventually
 from tests.clients.product import Product
 from tests.model_wire import Conversation, Role
+from transport.bulkhead import Bulkhead
 from transport.clock import SystemClock
 from transport.identity import Identity
 from transport.logs import Logs
@@ -41,7 +42,7 @@ async def reap(product: Product, end: End = End.IDLE, *, name: str = NAME) -> Se
     sessions, clock = Sessions(product.root), SystemClock()
     logs = Logs(product.root.logs, clock)
     table = load_table(product.root.runtimes)
-    terminals = Terminals(product.root, clock, Limits(), table, sessions, logs)
+    terminals = Terminals(product.root, clock, Limits(), table, sessions, logs, Bulkhead(logs.lifecycle))
     await terminals.close(session, end)
     await terminals.aclose()
     return last(product, session.identity)

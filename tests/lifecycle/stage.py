@@ -20,6 +20,7 @@ from lifecycle.session import Session, Sessions
 from lifecycle.settle import Settler
 from lifecycle.states import End, Mode
 from tests.clock import FakeClock
+from transport.bulkhead import Bulkhead
 from transport.delivery import HandOver
 from transport.envelope import PLAIN, Form
 from transport.hold import hold_of_state
@@ -62,6 +63,10 @@ class Actor:
     unreadable: bool = False
     inline: Form = PLAIN
     on_deliver: Callable[[str], Awaitable[None]] | None = None
+    bulkhead: Bulkhead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bulkhead = Bulkhead(self.logs.lifecycle)
 
     async def gate(self, session: Session) -> tuple[Hold | None, str | None]:
         play = self.holds.pop(0) if len(self.holds) > 1 else (self.holds[0] if self.holds else None)

@@ -26,6 +26,11 @@ from transport.vocabulary import ScreenState
 
 pytestmark = pytest.mark.live
 
+
+async def nothing_said() -> None:
+    """The client has no status of its own."""
+
+
 PROGRAM = r"""
 import os, select, sys, termios, time, tty
 redraws = [float(word) for word in sys.argv[1].split(",") if word]
@@ -106,7 +111,7 @@ async def booter(root: Root, redraws: str, program: str = PROGRAM) -> AsyncItera
     facts = SessionFacts("", root.home, clock.wall(), pane_pid=started.pane.pid)
     limits = Limits(boot_seconds=30, blocked_seconds=2)
     try:
-        yield Booter(pane, CLAUDE, Reader(lambda line: None, locate), facts, clock, limits)
+        yield Booter(pane, CLAUDE, Reader(lambda line: None, locate), facts, nothing_said, clock, limits)
     finally:
         await pane.aclose()
         await kill(socket, started.tmux, pane=started.pane)

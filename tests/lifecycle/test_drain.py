@@ -14,13 +14,18 @@ from lifecycle.flags import Flag
 from lifecycle.session import Session
 from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
+from tests.held_paths import held
 from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, scene
+from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
+from transport.envelope import Form
 from transport.errors import InvalidInput
 from transport.message import Message
 from transport.paths import Root
 from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.vocabulary import Hold, MessageState, Receipt, ScreenState, Stage
+
+HANGS = NoAnswer(Path("/mnt/dead"), "gave no answer")
 
 
 @pytest.fixture
@@ -147,7 +152,8 @@ async def test_a_stopped_peer_keeps_its_queue_and_ends_the_drain(stage: Scene) -
 
 
 @pytest.mark.parametrize(
-    ("error", "hold"), [(SessionBlocked("a dialog"), Hold.BLOCKED), (AlreadyWaking("x"), Hold.UNKNOWN)]
+    ("error", "hold"),
+    [(SessionBlocked("a dialog"), Hold.BLOCKED), (AlreadyWaking("x"), Hold.UNKNOWN), (HANGS, Hold.UNKNOWN)],
 )
 async def test_a_blocked_or_busy_wake_costs_no_attempt(stage: Scene, error: Exception, hold: Hold) -> None:
     stage.starter.plays = [error] * 3
@@ -224,9 +230,58 @@ async def test_a_disk_that_is_full_costs_a_body_no_attempt(stage: Scene) -> None
         tasks.start_soon(Drain(stage.deck, ALICE).run)
         await stage.clock.until(lambda: stage.deck.board.status(ALICE).hold is Hold.UNKNOWN)
         await stage.clock.advance(20)
-        assert await stage.is_in(message, MessageState.QUEUED)
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.QUEUED))
         tasks.cancel_scope.cancel()
     assert (await stage.record(message)).attempts == 0
+
+
+async def test_an_inbox_that_gives_no_answer_costs_a_body_no_attempt(stage: Scene) -> None:
+    inbox = Path(stage.session().cwd) / ".peerwake" / "inbox"
+    inbox.mkdir(parents=True)
+    stage.actor.inline, stage.actor.bulkhead.seconds = Form(10), 0.2
+    message = await stage.send("x" * 20_000)
+    board = stage.deck.board
+    with held(inbox) as paths:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Drain(stage.deck, ALICE).run)
+            await stage.clock.until(lambda: "gave no answer" in str(board.status(ALICE).detail))
+            assert board.status(ALICE).hold is Hold.UNKNOWN
+            await stage.clock.until(lambda: stage.is_in(message, MessageState.QUEUED))
+            assert stage.actor.typed == []
+            paths.release()
+            await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+            tasks.cancel_scope.cancel()
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_a_gate_that_waits_for_a_path_costs_no_attempt(stage: Scene) -> None:
+    stage.actor.holds = [HANGS]
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.deck.board.status(ALICE).detail == str(HANGS))
+        stage.actor.holds = []
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.CONSUMED))
+        tasks.cancel_scope.cancel()
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_what_cannot_be_typed_waits_for_a_transcript_that_gives_no_answer(
+    stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.actor.plays = [InvalidInput("text", "holds a control character")] * 2
+    message = await stage.send()
+
+    async def hangs(session: Session, message_id: str) -> None:
+        raise HANGS
+
+    async with anyio.create_task_group() as tasks:
+        with monkeypatch.context() as fault:
+            fault.setattr(stage.actor, "find", hangs)
+            tasks.start_soon(Drain(stage.deck, ALICE).run)
+            await stage.clock.until(lambda: stage.deck.board.status(ALICE).detail == str(HANGS))
+        await stage.clock.until(lambda: stage.is_in(message, MessageState.DEAD))
+        tasks.cancel_scope.cancel()
 
 
 async def test_silence_for_hours_does_not_pile_up_calls(root: Root) -> None:

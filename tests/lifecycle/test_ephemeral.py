@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from lifecycle.session import Session
 from lifecycle.wake import SessionBlocked, WakeFailed
 from tests.lifecycle.shift import WORKER, Shift, worker_scene
 from tests.lifecycle.stage import BOB, INJECTED, Scene, scene
+from transport.bulkhead import NoAnswer
 from transport.errors import InvalidInput
 from transport.identity import Identity
 from transport.message import Message
@@ -73,6 +75,28 @@ async def test_a_worker_blocked_at_boot_waits_for_a_person_then_is_tried_again(s
         stage.starter.plays = []
         await shift.has(message)
     assert (await stage.record(message)).attempts == 1
+
+
+async def test_a_directory_that_gives_no_answer_costs_a_task_no_attempt(stage: Scene) -> None:
+    hangs = NoAnswer(Path("/mnt/dead"), "gave no answer")
+    stage.starter.plays = [hangs] * 3
+    message = await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).detail == str(hangs))
+        assert stage.deck.board.status(WORKER).hold is Hold.UNKNOWN
+        await shift.has(message)
+    assert (await stage.record(message)).attempts == 0
+
+
+async def test_an_inbox_that_gives_no_answer_closes_no_worker(stage: Scene) -> None:
+    hangs = NoAnswer(Path("/mnt/dead"), "gave no answer")
+    hangs.untouched = True  # type: ignore[attr-defined]
+    stage.actor.plays = [hangs] * 2
+    message = await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await shift.has(message)
+    assert stage.actor.closed == []
+    assert (await stage.record(message)).attempts == 0
 
 
 async def test_a_conversation_of_a_person_is_left_alone(stage: Scene) -> None:

@@ -49,6 +49,13 @@ async def test_a_sleeper_is_asleep_or_on_its_way(stage: Scene) -> None:
     assert await state(stage) == (PeerState.BOOTING, None)
 
 
+async def test_a_sleeper_that_nothing_is_known_of_comes_with_the_reason(stage: Scene) -> None:
+    stage.deck.board.update(ALICE, hold=Hold.UNKNOWN, detail="/mnt/dead gave no answer")
+    assert await state(stage) == (PeerState.ASLEEP, "/mnt/dead gave no answer")
+    stage.deck.board.update(ALICE, hold=Hold.BACKOFF, detail="the next attempt is later")
+    assert await state(stage) == (PeerState.ASLEEP, None)
+
+
 @pytest.mark.parametrize(
     ("screen", "expected"),
     [

@@ -10,7 +10,8 @@ import pytest
 
 from lifecycle.session import Session
 from lifecycle.states import End, Mode
-from tests.lifecycle.workshop import Workshop, until, workshop
+from tests.held_paths import held
+from tests.lifecycle.workshop import Workshop, me, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
 from transport.process import ProcessId, terminate
@@ -40,6 +41,27 @@ async def test_the_end_of_a_session_of_an_unknown_runtime_is_still_an_end(shop: 
     last = shop.deck.sessions.last(session.identity)
     assert last is not None and last.session_ref == "kept"
     assert "ev=no-reference identity=vanished-alice" in shop.log()
+
+
+async def test_a_client_whose_files_give_no_answer_says_nothing_and_ends_all_the_same(shop: Workshop) -> None:
+    files = shop.root.home / "claude"
+    said = files / "sessions" / f"{os.getpid()}.json"
+    said.parent.mkdir(parents=True)
+    said.write_text("{}")
+    session = dead(identity=Identity("claude", "alice"), pane=me(), client_env={"CLAUDE_CONFIG_DIR": str(files)})
+    shop.deck.sessions.save(session)
+    terminals, bulkhead = shop.deck.terminals, shop.deck.terminals.bulkhead
+    with held(said) as paths:
+        terminal = await terminals._terminal(session)
+        bulkhead.seconds = 0.2
+        assert await terminals._status(terminal) is None
+        assert await terminals.ended(session)
+        assert paths.waiting == 1
+        last = shop.deck.sessions.last(session.identity)
+        assert last is not None and last.session_ref is None
+    told = f"ev=no-answer identity=claude-alice area=transcript path={files}"
+    assert shop.log().count(told) == 1
+    assert "ev=no-reference identity=claude-alice" in shop.log()
 
 
 async def test_the_dead_answer_nothing_and_stay_open_nowhere(shop: Workshop) -> None:

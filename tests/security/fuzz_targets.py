@@ -19,6 +19,7 @@ from lifecycle.session import SessionUnreadable
 from mcp_server.serve import control, fast_lane, guard, lines, streams
 from mcp_server.serve.bridge_session import Session as BridgeSession
 from mcp_server.setting_sources import from_file
+from tests.bulkheads import compartment
 from tests.terminal import RULES
 from transport import receipt
 from transport.envelope import EnvelopeMalformed, opening_id, parse, render
@@ -128,7 +129,7 @@ def transcript(data: bytes) -> None:
                 found = evidence[1]
         chunk, receipt.CHUNK = receipt.CHUNK, 16  # type: ignore[misc]
         try:
-            tail = TranscriptTail(path, reader.parse)
+            tail = TranscriptTail(path, reader.parse, compartment(path.parent))
             assert tail.search(NEEDLE, receipt._Progress()) is found, name
         finally:
             receipt.CHUNK = chunk  # type: ignore[misc]

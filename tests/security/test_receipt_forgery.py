@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lifecycle.runtimes import claude, codex, command, scripted
 from lifecycle.runtimes.base import SessionFacts
+from tests.bulkheads import compartment
 from transport.envelope import render
 from transport.identity import Identity
 from transport.message import accept, check_draft
@@ -181,7 +182,7 @@ def test_any_record_is_evidence_of_a_prompt_or_nothing(value: object) -> None:
 
 @pytest.fixture
 def tail(tmp_path: Path) -> TranscriptTail:
-    return TranscriptTail(tmp_path / "t.jsonl", scripted.parse)
+    return TranscriptTail(tmp_path / "t.jsonl", scripted.parse, compartment(tmp_path))
 
 
 def record(message_id: str = VICTIM) -> bytes:
