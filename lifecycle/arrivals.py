@@ -1,14 +1,14 @@
 """Whether a session's client has asked for our tools: told something before, it finds none to answer with."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
-
-import anyio.to_thread
 
 from lifecycle.poke import Poke
 from lifecycle.runtimes.base import Runtime
 from lifecycle.session import Session
+from transport.bulkhead import Area, Bulkhead, NoAnswer
 from transport.clock import Clock
 from transport.files import read_regular
 from transport.identity import Identity
@@ -23,6 +23,7 @@ class Arrivals:
     """Used on the event loop. Who was waited for in vain is not waited for again until it arrives."""
 
     clock: Clock
+    bulkhead: Bulkhead
     _at: dict[Identity, float] = field(default_factory=dict)
     _awaited: dict[Identity, Poke] = field(default_factory=dict)
     _missed: set[Identity] = field(default_factory=set)
@@ -42,7 +43,7 @@ class Arrivals:
         identity = session.identity
         if self._at.get(identity, float("-inf")) >= session.woke_at:
             return True
-        if identity in self._missed or not await anyio.to_thread.run_sync(is_configured, runtime, Path(session.cwd)):
+        if identity in self._missed or not await self._is_expected(session, runtime):
             return True
         news = self._awaited[identity] = Poke(self.clock)
         try:
@@ -53,6 +54,15 @@ class Arrivals:
             return True
         self._missed.add(identity)
         return False
+
+    async def _is_expected(self, session: Session, runtime: Runtime) -> bool:
+        """Tell whether a client is configured for our tools; one whose files give no answer is not waited for."""
+        cwd = Path(session.cwd)
+        try:
+            directory = self.bulkhead.of(Area.DIRECTORY, session.identity)
+            return await directory.run(cwd, partial(is_configured, runtime, cwd))
+        except NoAnswer:
+            return False
 
 
 def is_configured(runtime: Runtime, cwd: Path) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final, assert_never
 
 import anyio
@@ -18,6 +19,7 @@ from lifecycle.states import End
 from lifecycle.supervise import Supervisor
 from lifecycle.terminals import Terminals
 from lifecycle.wake import AlreadyWaking, SessionBlocked, Waker
+from transport.bulkhead import Area
 from transport.identity import Identity
 from transport.profile import Profile
 
@@ -40,12 +42,16 @@ class Changes:
     _in_turn: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def remove(self, name: str, *, force: bool = False, purge: bool = False) -> Removed:
-        """Remove a peer; one whose removal had begun is finished. Raises UnknownPeer and what `Remover` raises."""
+        """Remove a peer; one whose removal had begun is finished.
+
+        Raises UnknownPeer, NoAnswer and what `Remover` raises.
+        """
         async with self._in_turn:
             finished = await self._finish_pending()
             if isinstance(finished, Removed) and finished.place.name == name:
                 return finished
             profile = self.resolver.profile(name)
+            await self._ask(profile.cwd)
             if force:
                 return await self._remove(await anyio.to_thread.run_sync(self._check, profile, True, purge))
             identities = await anyio.to_thread.run_sync(self.remover.identities, name)
@@ -58,12 +64,13 @@ class Changes:
         return self.remover.check(profile, force=force, purge=purge)
 
     async def rename(self, name: str, new: str) -> Renamed:
-        """Give a peer without a session another name. Raises UnknownPeer and what `Renamer` raises."""
+        """Give a peer without a session another name. Raises UnknownPeer, NoAnswer and what `Renamer` raises."""
         async with self._in_turn:
             finished = await self._finish_pending()
             if isinstance(finished, Renamed) and (finished.before.name, finished.after.name) == (name, new):
                 return finished
             profile = self.resolver.profile(name)
+            await self._ask(profile.cwd)
             change = await anyio.to_thread.run_sync(self.renamer.check, profile, new)
             identities = await anyio.to_thread.run_sync(self.renamer.identities, change.before, change.after)
             async with self._locked(identities):
@@ -87,16 +94,22 @@ class Changes:
             case None:
                 return None
             case Removal():
+                await self._ask(change.place.cwd)
                 if await anyio.to_thread.run_sync(self.remover.is_outlived, change):
                     await anyio.to_thread.run_sync(self.remover.finish, change)
                     return None
                 return await self._remove(change)
             case Renaming():
+                await self._ask(change.before.cwd)
                 identities = self.renamer.identities(change.before, change.after)
                 async with self._locked(identities):
                     return await anyio.to_thread.run_sync(self.renamer.recover, change)
             case _:
                 assert_never(change)
+
+    async def _ask(self, cwd: Path) -> None:
+        """Raise NoAnswer for a directory that gives none: a change would hold all others up, and the server's end."""
+        await self.terminals.bulkhead.of(Area.DIRECTORY, cwd).ask(cwd)
 
     async def _remove(self, removal: Removal) -> Removed:
         """Remove a peer, whatever it is doing."""

@@ -1,18 +1,18 @@
 """What a fresh session is told before any message: its peer's `initial_prompt`, then its seed."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Final
-
-import anyio.to_thread
 
 from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
+from transport.bulkhead import Area
 from transport.clock import Clock
 from transport.delivery import HandOver
 from transport.envelope import place_body, render
@@ -63,7 +63,7 @@ class InitialPrompt:
 
     async def _deliver(self, session: Session, message: Message) -> HandOver:
         """Hand it over until it is taken or nothing was typed, for a while; go on where an earlier server was."""
-        terminals, text = self.terminals, await anyio.to_thread.run_sync(self._envelope, session, message)
+        terminals, text = self.terminals, await self._envelope(session, message)
         was_pasted = await terminals.was_pasted(session, message.id)
         reached = _Reached(Stage.PASTING if was_pasted else Stage.HELD)
         since = session.woke_at if was_pasted else self.clock.wall()
@@ -84,10 +84,12 @@ class InitialPrompt:
         message = accept(draft, SYSTEM, session.identity, hops=0, now=session.woke_at)
         return replace(message, id=f"m_{token:0>{ID_DIGITS}}", nonce=_nonce(token, draft.body))
 
-    def _envelope(self, session: Session, message: Message) -> str:
-        """Return the text as it is typed; one that cannot be is put into a file first. Blocks, raises OSError."""
-        form = self.terminals.form(session)
-        body_file = place_body(message, Path(session.cwd) / ".peerwake" / "inbox", form)
+    async def _envelope(self, session: Session, message: Message) -> str:
+        """Return the text as it is typed; one that cannot be is put into a file first. Raises OSError."""
+        form, body_file = self.terminals.form(session), None
+        if not form.takes(message.body):
+            directory, cwd = self.terminals.bulkhead.of(Area.DIRECTORY, session.identity), Path(session.cwd)
+            body_file = await directory.run(cwd, partial(place_body, message, cwd / ".peerwake" / "inbox", form))
         return render(message, intelligence=Intelligence.ABSENT, body_file=body_file, form=form)
 
     async def _await_consumed(self, session: Session, message: Message) -> None:

@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from lifecycle.prompt.passing import Prompts
 from lifecycle.runtimes.base import LaunchSpec, Runtime
 from lifecycle.session import Session, Sessions
 from transport.brand import brand
+from transport.bulkhead import Area, Bulkhead
 from transport.clock import Clock
 from transport.errors import PeerwakeError
 from transport.identity import Identity
@@ -30,6 +32,7 @@ from transport.tmux.listener import listener
 from transport.tmux.server import ServerRunning, ServerSpec, Started, start
 
 START_SECONDS: Final = 15.0
+PREPARE_SECONDS: Final = 15.0
 PLACES: Final = ("HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "PEERWAKE_TRANSCRIPT")
 
 
@@ -82,16 +85,17 @@ class Launcher:
     scope: bool
     prompts: Prompts
     logs: Logs
+    bulkhead: Bulkhead
 
     async def start(self, profile: Profile, runtime: Runtime, plan: Plan, *, task: str | None = None) -> Session:
         """Start a session and return its record; the client is not ready yet.
 
-        Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid or an error of tmux; then there is
-        no session and no record. Where a server may be left, its record stays, and whoever looks next ends it.
+        Raises DirectoryGone, RuntimeMissing, CannotResume, LaunchEnvInvalid, NoAnswer or an error of tmux; then
+        there is no session and no record. Where a server may be left, its record stays, and whoever looks next ends it.
         """
         identity = Identity(runtime.name, profile.name)
-        cwd = Path(profile.cwd)
-        if not await anyio.to_thread.run_sync(cwd.is_dir):
+        cwd, directory = Path(profile.cwd), self.bulkhead.of(Area.DIRECTORY, identity)
+        if not await directory.run(cwd, cwd.is_dir):
             raise DirectoryGone(f"{cwd}, the directory of {profile.name}, is not there; restore it or remove the peer")
         session = Session(
             identity=identity,
@@ -108,7 +112,8 @@ class Launcher:
             seed=plan.seed if task is None else None,
             topics=plan.topics,
         )
-        spec, session = await anyio.to_thread.run_sync(self._server, profile, runtime, session)
+        prepare = partial(self._server, profile, runtime, session)
+        spec, session = await directory.run(cwd, prepare, PREPARE_SECONDS)
         # Cut off between the start and the record, a session would belong to nobody.
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self.sessions.save, session)

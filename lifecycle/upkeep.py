@@ -2,11 +2,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
 from lifecycle import canary
@@ -14,14 +17,18 @@ from lifecycle.canary import Ensured
 from lifecycle.deck import Deck
 from lifecycle.panelogs import PaneLogs
 from lifecycle.steady import SteadyWall
+from transport.bulkhead import Area, NoAnswer
 from transport.identity import Identity
 from transport.leftovers import clear_leftovers
 from transport.logs import Logs
 from transport.message import MESSAGE_ID
 from transport.process import ProcessId
+from transport.profile import Profile
 
 SELDOM_SECONDS: Final = 3_600.0
 ROUNDS: Final = 20
+AT_ONCE: Final = 8
+TIDY_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -33,6 +40,7 @@ class Upkeep:
     watched: Callable[[], Mapping[Identity, ProcessId]]
     wall: SteadyWall = field(init=False)
     _seldom_at: float | None = None
+    _until: float = 0.0
 
     def __post_init__(self) -> None:
         self.wall = SteadyWall(self.deck.clock)
@@ -46,7 +54,7 @@ class Upkeep:
         is_due = self._seldom_at is None or now - self._seldom_at >= SELDOM_SECONDS
         await self._trim_pane_logs(is_thorough=is_due)
         if is_due:
-            self._seldom_at = now
+            self._seldom_at, self._until = now, anyio.current_time() + TIDY_SECONDS
             await self._purge()
             await self._clear_leftovers()
 
@@ -81,7 +89,11 @@ class Upkeep:
             self.logs.lifecycle.write("pane-logs", failures=failures)
 
     async def _purge(self) -> None:
-        """Delete what was settled long ago: the files of long bodies first, then the messages."""
+        """Delete what was settled long ago: the files of long bodies first, then the messages.
+
+        A file in a directory that gives no answer stays, like one that cannot be removed. Where there are so many
+        of these that the time is up, the messages stay until the next round.
+        """
         keep, spool = self.deck.limits.keep_settled_seconds, self.deck.spool
         now = self.wall.now(keep)
         total = 0
@@ -89,7 +101,9 @@ class Upkeep:
             old = await spool.purgeable(now - keep, now)
             if not old:
                 break
-            await anyio.to_thread.run_sync(remove_bodies, list(self._body_files(old)))
+            _, is_done = await self._in_directories(self._bodies(old))
+            if not is_done:
+                break
             total += await spool.purge(now - keep, now)
         if total:
             self.logs.delivery.write("purged", count=total)
@@ -97,20 +111,48 @@ class Upkeep:
     async def _clear_leftovers(self) -> None:
         """Remove what killed processes left half-written, here and where the peers keep what we write for them."""
         root, registry = self.deck.terminals.root, self.deck.resolver.registry
+        here = [root.home, root.state, root.run, root.run / "prompts"]
+        count = await anyio.to_thread.run_sync(clear_leftovers, here)
+        profiles = registry.snapshot().peers.values()
+        theirs, _ = await self._in_directories((each, partial(clear_leftovers, _ours(each))) for each in profiles)
+        if count + theirs:
+            self.logs.lifecycle.write("leftovers", removed=count + theirs)
 
-        def clear() -> int:
-            profiles = registry.snapshot().peers.values()
-            ours = [path for each in profiles for path in (each.cwd / ".peerwake", each.cwd / ".peerwake/inbox")]
-            return clear_leftovers([root.home, root.state, root.run, root.run / "prompts", *ours])
-
-        if count := await anyio.to_thread.run_sync(clear):
-            self.logs.lifecycle.write("leftovers", removed=count)
-
-    def _body_files(self, messages: Iterable[tuple[str, Identity]]) -> Iterable[Path]:
+    def _bodies(self, messages: Iterable[tuple[str, Identity]]) -> Iterator[tuple[Profile, Callable[[], int]]]:
+        """Yield what removes the files of the bodies of messages, for each peer."""
+        found: dict[str, list[Path]] = {}
+        registry = self.deck.resolver.registry
         for message_id, recipient in messages:
-            profile = self.deck.resolver.registry.get(recipient.personality)
+            profile = registry.get(recipient.personality)
             if profile is not None and MESSAGE_ID.fullmatch(message_id):
-                yield profile.cwd / ".peerwake" / "inbox" / f"{message_id}.txt"
+                found.setdefault(profile.name, []).append(_ours(profile)[1] / f"{message_id}.txt")
+        for name, paths in found.items():
+            if (profile := registry.get(name)) is not None:
+                yield profile, partial(remove_bodies, paths)
+
+    async def _in_directories(self, tasks: Iterable[tuple[Profile, Callable[[], int]]]) -> tuple[int, bool]:
+        """Return the sum of counts in the directories of peers, and whether there was time to come to all of them.
+
+        They are looked at a few at a time; who gives no answer is left out.
+        """
+        todo, counts, bulkhead = iter(tasks), list[int](), self.deck.terminals.bulkhead
+
+        async def some() -> None:
+            for profile, work in todo:
+                directory = bulkhead.of(Area.DIRECTORY, Identity(profile.default_runtime, profile.name))
+                with suppress(NoAnswer):
+                    counts.append(await directory.run(profile.cwd, work))
+
+        with anyio.CancelScope(deadline=self._until) as time:
+            async with anyio.create_task_group() as group:
+                for _ in range(AT_ONCE):
+                    group.start_soon(some)
+        return sum(counts), not time.cancelled_caught
+
+
+def _ours(profile: Profile) -> tuple[Path, Path]:
+    """Return where we keep files for a peer, the second of them those of long bodies."""
+    return profile.cwd / ".peerwake", profile.cwd / ".peerwake" / "inbox"
 
 
 def remove_bodies(paths: Iterable[Path]) -> int:

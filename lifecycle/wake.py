@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 import anyio
@@ -24,7 +25,7 @@ from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.start import Start
 from lifecycle.states import End, Mode, StartReason
 from lifecycle.terminals import Terminals
-from transport.bulkhead import NoAnswer
+from transport.bulkhead import Area, NoAnswer
 from transport.errors import PeerwakeError
 from transport.files import LockHeld
 from transport.identity import Identity
@@ -40,6 +41,7 @@ LOCK_POLL_SECONDS: Final = 0.01
 EXIT_HOOK_SECONDS: Final = 2.0
 PANE_IS_DEAD: Final = "Pane is dead ("
 LAST_WORDS: Final = 300
+PLAN_SECONDS: Final = 10.0
 
 
 class WakeFailed(PeerwakeError):
@@ -118,6 +120,8 @@ class Waker:
             place = Place(self.at_once)
             stack.callback(place.give_back)
             if await anyio.to_thread.run_sync(self.sessions.live, identity) is None:
+                # Who has a directory that gives no answer takes no place of those that have one.
+                await self._ask_directory(identity)
                 # The place comes before the lock: a thousand may wait for one, and each lock is an open file.
                 await place.take()
             await stack.enter_async_context(self.locked(identity))
@@ -127,15 +131,24 @@ class Waker:
                 return (session if session.is_ready else await self._bring_up(session, place)), False
             return await self._start(identity, asked, topic, task, place), True
 
+    async def _ask_directory(self, identity: Identity) -> None:
+        """Return when a peer's directory gives an answer, whatever that is; raises NoAnswer."""
+        profile = self.resolver.registry.get(identity.personality)
+        if profile is not None:
+            await self.terminals.bulkhead.of(Area.DIRECTORY, identity).ask(profile.cwd)
+
     async def _start(
         self, identity: Identity, asked: Mode | None, topic: str | None, task: str | None, place: Place
     ) -> Session:
         """Start a session; a conversation that cannot be resumed is left for a fresh one, unless it was asked for."""
         profile = self.resolver.declared(identity)
+        directory, cwd = self.terminals.bulkhead.of(Area.DIRECTORY, identity), profile.cwd
         try:
-            runtime: Runtime = await anyio.to_thread.run_sync(self.table.for_peer, identity.runtime, profile.cwd)
+            runtime = await directory.run(cwd, partial(self.table.for_peer, identity.runtime, cwd))
             refuse_intelligence(profile, runtime)
-            plan: Plan = await anyio.to_thread.run_sync(self.planner.plan, profile, runtime, asked, topic)
+            plan = await directory.run(cwd, partial(self.planner.plan, profile, runtime, asked, topic), PLAN_SECONDS)
+        except NoAnswer:
+            raise
         except CannotResume as error:
             self.logs.lifecycle.write("resume-failed", identity=identity, reason=error)
             raise
@@ -271,10 +284,12 @@ class Waker:
         await self.terminals.clear_away(session)
 
     async def _launch(self, profile: Profile, runtime: Runtime, plan: Plan, task: str | None) -> Session:
-        """Start the client as planned; raises WakeFailed."""
+        """Start the client as planned; raises WakeFailed, or NoAnswer, which is no failure of the client."""
         identity, start = Identity(runtime.name, profile.name), plan.start
         try:
             session = await self.launcher.start(profile, runtime, plan, task=task)
+        except NoAnswer:
+            raise
         except PeerwakeError as error:
             raise await self._failed_start(identity, error, is_counted=start.mode is Mode.FRESH) from error
         await anyio.to_thread.run_sync(self.planner.consume, identity, plan)

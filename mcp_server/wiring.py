@@ -176,12 +176,14 @@ def _waker(on: _Ground, terminals: Terminals, deaths: Deaths) -> Waker:
         root=on.root,
         resolver=on.resolver,
         table=on.table,
-        launcher=Launcher(on.root, on.clock, on.sessions, on.operator, credential_for, scope, prompts, on.logs),
+        launcher=Launcher(
+            on.root, on.clock, on.sessions, on.operator, credential_for, scope, prompts, on.logs, on.bulkhead
+        ),
         planner=Planner(on.flags, on.renewals, on.sessions, on.table, on.logs),
         sessions=on.sessions,
         terminals=terminals,
         initial=InitialPrompt(on.resolver, terminals, on.logs, on.clock, on.limits),
-        arrivals=Arrivals(on.clock),
+        arrivals=Arrivals(on.clock, on.bulkhead),
         deaths=deaths,
         logs=on.logs,
         at_once=anyio.CapacityLimiter(on.limits.wakes_at_once),

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from mcp_server.serve.credentials import BadCredential, Bearer, Credentials
 from mcp_server.serve.peercred import PeerProcess
 from mcp_server.serve.turns import Turns
 from mcp_server.service import Service
+from transport.bulkhead import Area, NoAnswer
 from transport.identity import OPERATOR, Identity
 
 UNEXPANDED: Final = "${"
@@ -86,9 +88,7 @@ class Callers:
             raise NotAllowed(LEFT_OVER)
         if bearer is not None:
             return self._named(bearer, pid)
-        standing = None
-        if claim.cwd:
-            standing = await anyio.to_thread.run_sync(self._standing, pid, claim.cwd, limiter=self._limiter)
+        standing = await self._standing(pid, claim.cwd) if claim.cwd else None
         if not peer.process.is_there:
             # Not a session's process as far as can be seen, but nothing could be seen: that makes no operator.
             raise NotAllowed(
@@ -130,12 +130,24 @@ class Callers:
         self.check(caller)
         return caller
 
-    def _standing(self, pid: int | None, claimed: str) -> Identity | None:
-        """The peer in whose directory the process stands; where the kernel can tell, its word counts."""
-        directory = Path(claimed)
-        if sys.platform.startswith("linux") and pid is not None:
-            try:
-                directory = Path(f"/proc/{pid}/cwd").readlink()
-            except OSError:
-                return None
-        return self._service.peer_at(directory) if directory.is_absolute() else None
+    async def _standing(self, pid: int | None, claimed: str) -> Identity | None:
+        """The peer in whose directory the process stands."""
+        directory = _directory_of(pid, claimed)
+        if directory is None or not directory.is_absolute():
+            return None
+        try:
+            files = self._service.bulkhead.of(Area.CALLER, directory)
+            return await files.run(directory, partial(self._service.peer_at, directory))
+        except NoAnswer as error:
+            problem = f"{directory} {error.problem}, so nobody can tell whose directory it is; ask from another one"
+            raise NotAllowed(problem) from error
+
+
+def _directory_of(pid: int | None, claimed: str) -> Path | None:
+    """Where a process stands; where the kernel can tell, its word counts."""
+    if sys.platform.startswith("linux") and pid is not None:
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink()
+        except OSError:
+            return None
+    return Path(claimed)

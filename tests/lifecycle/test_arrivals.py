@@ -12,7 +12,9 @@ from lifecycle.runtimes.codex import CODEX
 from lifecycle.runtimes.scripted import SCRIPTED
 from lifecycle.session import Session
 from lifecycle.states import Mode
+from tests.bulkheads import bulkhead
 from tests.clock import FakeClock
+from tests.held_paths import held
 from transport.identity import Identity
 
 ALICE, BOB = Identity("claude", "alice"), Identity("claude", "bob")
@@ -39,7 +41,7 @@ def scene(tmp_path: Path) -> Scene:
     (tmp_path / ".mcp.json").write_text('{"mcpServers": {"peerwake": {}}}')
     clock = FakeClock()
     session = Session(ALICE, "h", "t", str(tmp_path), "f", clock.wall(), Mode.FRESH, "s")
-    return Scene(clock, Arrivals(clock), session)
+    return Scene(clock, Arrivals(clock, bulkhead(tmp_path)), session)
 
 
 async def test_a_message_waits_until_the_client_has_asked(scene: Scene) -> None:
@@ -50,6 +52,13 @@ async def test_a_message_waits_until_the_client_has_asked(scene: Scene) -> None:
         await scene.clock.advance(TOOLS_SECONDS / 2)
         assert scene.answers == []
         scene.arrivals.arrived(ALICE)
+    assert scene.answers == [True]
+
+
+async def test_a_client_whose_files_give_no_answer_is_not_waited_for(scene: Scene, tmp_path: Path) -> None:
+    scene.arrivals.bulkhead.seconds = 0.1
+    with held(tmp_path / ".mcp.json"):
+        await scene.wait()
     assert scene.answers == [True]
 
 

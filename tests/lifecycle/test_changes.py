@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -17,7 +18,9 @@ from lifecycle.states import Mode, SendStatus
 from lifecycle.wake import AlreadyWaking
 from mcp_server.serve.callers import Caller
 from mcp_server.tools.queues import check_party
+from tests.bulkheads import pipes
 from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.bulkhead import Area, NoAnswer
 from transport.identity import Identity
 from transport.message import accept, check_draft
 from transport.paths import Root
@@ -52,6 +55,27 @@ async def test_who_is_not_there_is_neither_removed_nor_renamed(shop: Workshop) -
         await changes(shop).remove("alise")
     with pytest.raises(UnknownPeer, match="did you mean alice"):
         await changes(shop).rename("alise", "alicia")
+
+
+async def test_a_peer_whose_directory_gives_no_answer_is_left_and_holds_up_no_other(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    cwd, made = shop.root.peers / "alice", changes(shop)
+    with pipes(tmp_path, 1) as (pipe,):
+        with pytest.raises(NoAnswer):
+            await shop.deck.terminals.bulkhead.of(Area.DIRECTORY, cwd).run(cwd, pipe.open, 0.05)
+        with anyio.fail_after(60):
+            for force in (False, True):
+                with pytest.raises(NoAnswer, match="alice gives no answer"):
+                    await made.remove("alice", force=force)
+            with pytest.raises(NoAnswer, match="has to answer, or to be unmounted"):
+                await made.rename("alice", "alicia")
+            assert Journal(shop.root).load() is None
+            assert (await made.rename("bob", "bert")).after.name == "bert"
+            Journal(shop.root).write(Removal(Place("alice", cwd)))
+            await made.recover()
+        assert "ev=change-unfinished" in shop.log()
+        assert shop.parts.application.knows(ALICE)
 
 
 async def test_a_sleeper_with_messages_is_renamed_and_removed_with_force_only(shop: Workshop) -> None:

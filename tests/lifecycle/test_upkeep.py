@@ -8,14 +8,18 @@ import anyio
 import pytest
 
 from lifecycle.upkeep import Upkeep, remove_bodies
+from tests.bulkheads import pipes
 from tests.clock import FakeClock
+from tests.held_paths import held
 from tests.lifecycle.workshop import workshop
+from transport.bulkhead import AT_ONCE, Area, NoAnswer
 from transport.identity import Identity
 from transport.message import Draft, Message, accept
 from transport.paths import Root
 from transport.spool.spool import Spool
+from transport.vocabulary import MessageState
 
-DAY = 86_400.0
+DAY, HOUR = 86_400.0, 3_600.0
 ALICE, BOB, CAROL = (Identity("scripted", name) for name in ("alice", "bob", "carol"))
 
 
@@ -153,3 +157,62 @@ async def test_what_killed_processes_left_half_written_goes(stage: Stage, upkeep
     await upkeep.run()
     assert [path for path in left if path.exists()] == []
     assert "leftovers removed=5" in stage.log("lifecycle")
+
+
+async def test_a_directory_that_gives_no_answer_is_left_out_and_told_once(stage: Stage, upkeep: Upkeep) -> None:
+    died = await anyio.run_process(["sh", "-c", "echo $$"])
+    left = f".it.{int(died.stdout)}.0123abcd.tmp"
+    hers, his = (stage.root.peers / name / ".peerwake" for name in ("alice", "bob"))
+    bulkhead = stage.upkeep.deck.terminals.bulkhead
+    with held(hers) as paths:
+        for seconds in (1.0, 60.0):
+            waiting = await stage.send(to=BOB)
+            (his / left).touch()
+            bulkhead.seconds = seconds
+            await upkeep.run()
+            assert paths.waiting == 1
+            assert not (his / left).exists(), "the others' directories are tidied up"
+            stage.clock.now += 1.1 * DAY
+        await upkeep.run()
+        record = await stage.spool.message(waiting.id)
+        assert record is not None and record.state is MessageState.DEAD
+        assert stage.log("lifecycle").count("ev=no-answer") == 1
+        assert f"area=directory path={hers.parent}" in stage.log("lifecycle")
+
+
+async def test_what_there_was_no_time_for_goes_in_the_next_round(
+    stage: Stage, upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await settled(stage)
+    gone = body_of(stage, old)
+    stage.clock.now += 8 * DAY
+    upkeep.wall.look()
+    hers = stage.upkeep.deck.terminals.bulkhead.of(Area.DIRECTORY, ALICE)
+    with monkeypatch.context() as hurry, pipes(tmp_path, AT_ONCE) as all_of_them:
+        for pipe in all_of_them:
+            hers.begin(pipe.path, pipe.open, 60.0)
+        hurry.setattr("lifecycle.upkeep.TIDY_SECONDS", 0.3)
+        await upkeep.run()
+        assert await stage.spool.message(old.id) is not None
+    stage.clock.now += 1.1 * HOUR
+    await upkeep.run()
+    assert await stage.spool.message(old.id) is None
+    assert not gone.exists()
+
+
+async def test_old_bodies_go_though_another_peers_directory_gives_no_answer(
+    stage: Stage, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    old = await settled(stage)
+    gone = body_of(stage, old)
+    await settled(stage, to=BOB)
+    bob = stage.root.peers / "bob"
+    bulkhead = stage.upkeep.deck.terminals.bulkhead
+    with pipes(tmp_path, 1) as (pipe,):
+        with pytest.raises(NoAnswer):
+            await bulkhead.of(Area.DIRECTORY, BOB).run(bob, pipe.open, 0.05)
+        stage.clock.now += 8 * DAY
+        await upkeep.run()
+        assert not gone.exists()
+        assert await stage.spool.message(old.id) is None
+        assert "ev=purged count=2" in stage.log("delivery")

@@ -15,6 +15,7 @@ import anyio
 import pytest
 from filelock import FileLock
 
+from lifecycle.environment import launch_env_path
 from lifecycle.flags import Flag
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
@@ -22,7 +23,10 @@ from lifecycle.runtimes.base import CannotResume
 from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.states import End, Mode
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
+from tests.bulkheads import pipes
+from tests.held_paths import held
 from tests.lifecycle.workshop import Workshop, until, workshop
+from transport.bulkhead import Area, NoAnswer
 from transport.clock import SystemClock
 from transport.identity import Identity
 from transport.paths import Root
@@ -163,6 +167,41 @@ async def test_a_thousand_that_wait_for_a_slot_hold_no_files(shop: Workshop) -> 
         await until(lambda: waker.at_once.statistics().tasks_waiting == 1000)
         assert len(os.listdir("/dev/fd")) <= before + 4
         tasks.cancel_scope.cancel()
+
+
+async def test_a_directory_that_gives_no_answer_takes_no_place_and_is_no_death(shop: Workshop, tmp_path: Path) -> None:
+    waker, bulkhead, cwd = shop.deck.waker, shop.deck.terminals.bulkhead, shop.root.peers / "alice"
+    with pipes(tmp_path, 1) as (pipe,):
+        with pytest.raises(NoAnswer):
+            await bulkhead.of(Area.DIRECTORY, ALICE).run(cwd, pipe.open, 0.05)
+        for number in range(int(waker.at_once.total_tokens)):
+            await waker.at_once.acquire_on_behalf_of(number)
+        for _ in range(4):
+            with anyio.fail_after(30), pytest.raises(NoAnswer, match="alice gives no answer"):
+                await waker.wake(ALICE)
+        assert waker.at_once.statistics().tasks_waiting == 0
+    assert not shop.deck.flags.is_set(ALICE, Flag.FAILED)
+    assert not shop.root.flag(ALICE, "deaths").exists()
+    assert shop.log().count("ev=no-answer") == 1
+    assert "wake-failed" not in shop.log()
+
+
+async def test_what_hangs_while_a_session_is_prepared_gives_its_place_back(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifecycle.launch.PREPARE_SECONDS", 0.2)
+    path = launch_env_path(shop.root.peers / "alice", "scripted")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o600)
+    waker = shop.deck.waker
+    with held(path) as paths:
+        for _ in range(4):
+            with pytest.raises(NoAnswer):
+                await waker.wake(ALICE)
+            assert waker.at_once.borrowed_tokens == 0
+        assert paths.waiting == 1
+    assert shop.deck.sessions.identities() == []
+    assert not shop.root.flag(ALICE, "deaths").exists()
 
 
 @pytest.mark.live

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from lifecycle.requests import NotAllowed
-from mcp_server.serve.callers import Caller, Callers, Claim, SocketPeer
+from mcp_server.serve.callers import THREADS, Caller, Callers, Claim, SocketPeer
 from mcp_server.serve.credentials import BadCredential, Credentials
 from mcp_server.serve.peercred import PeerProcess
+from tests.bulkheads import pipes
 from tests.mcp_server.fronts import ALICE, BOB, team
 from tests.mcp_server.memory_service import MemoryService
 from transport.identity import OPERATOR, Identity
@@ -91,6 +93,23 @@ async def test_in_a_peers_directory_the_operator_speaks_for_it(
     caller = await callers.on_socket(me(), Claim(cwd=str(inside)))
     assert caller == Caller(Identity("codex", "dora"), is_operator=True, peer_pid=os.getpid())
     assert (await callers.on_socket(me(), Claim())).identity is None
+
+
+async def test_a_directory_that_gives_no_answer_keeps_nobody_else_from_connecting(
+    callers: Callers, service: MemoryService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.bulkhead.seconds = 0.2
+    monkeypatch.chdir(tmp_path)
+    with pipes(tmp_path, 1) as (pipe,):
+        monkeypatch.setattr(service, "peer_at", lambda directory: pipe.open())
+        for _ in range(2 * THREADS):
+            with pytest.raises(NotAllowed, match=r"nobody can tell whose directory it is; ask from another one"):
+                await callers.on_socket(me(), Claim(cwd=str(tmp_path)))
+        with service.this_process_is(ALICE), anyio.fail_after(30):
+            assert (await callers.on_socket(me(), Claim(cwd=str(tmp_path)))).identity == ALICE
+        monkeypatch.undo()
+        service.add("dora", "codex", cwd=str(Path.cwd()))
+        assert (await callers.on_socket(me(), Claim(cwd=str(Path.cwd())))).identity == Identity("codex", "dora")
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="the kernel does not tell")
