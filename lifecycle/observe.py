@@ -1,7 +1,9 @@
 """What there is of each identity now: one listing of the state directory, and a look at those with something in it."""
 
+import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -27,6 +29,7 @@ from transport.vocabulary import WakePolicy
 
 SESSION: Final = "session"
 AT_ONCE: Final = 8
+PLACE_SECONDS: Final = 0.5
 LISTED: Final = (SESSION, Flag.NEW, Flag.STOPPED, Flag.FAILED)
 
 
@@ -90,7 +93,7 @@ class Observer:
 
         async def observe(identity: Identity) -> None:
             try:
-                async with places:
+                async with _for_a_while(places):
                     seen = await self._observe(identity, records, waiting.get(identity, 0), identity in leased)
                     observed.append(seen)
                 self._faults.pop(identity, None)
@@ -162,6 +165,20 @@ class Observer:
             unknown_since=standing.unknown_since,
             is_wedge_reported=is_reported,
         )
+
+
+@asynccontextmanager
+async def _for_a_while(places: anyio.CapacityLimiter) -> AsyncIterator[None]:
+    """Hold a place, for so long at most: those whose files hang keep the others waiting no longer."""
+    borrower = object()
+    await places.acquire_on_behalf_of(borrower)
+    timer = asyncio.get_running_loop().call_later(PLACE_SECONDS, places.release_on_behalf_of, borrower)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with suppress(RuntimeError):  # it is given back already
+            places.release_on_behalf_of(borrower)
 
 
 def read_records(root: Root, sessions: Sessions, also: Collection[Identity] = ()) -> Records:

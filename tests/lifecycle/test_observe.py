@@ -5,17 +5,19 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
+from lifecycle import observe
 from lifecycle.decide import Action, Activity, Presence, Seen, Wish, decide
 from lifecycle.flags import Flag
 from lifecycle.limits import Limits
-from lifecycle.observe import read_records
+from lifecycle.observe import AT_ONCE, read_records
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.session import Session, Sessions
 from lifecycle.states import End, Mode
 from tests.clock import FakeClock
-from tests.lifecycle.workshop import Workshop, me, workshop
+from tests.lifecycle.workshop import Workshop, me, until, workshop
 from transport.identity import Identity
 from transport.message import Draft, accept
 from transport.paths import Root
@@ -172,3 +174,27 @@ async def test_any_fault_of_one_keeps_no_other_from_being_seen(shop: Workshop, m
         assert shop.log().count(told) == times
         del watched[ALICE]
         assert len(await observer.survey()) == 2
+
+
+async def test_those_whose_files_hang_keep_the_others_waiting_for_a_moment_only(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "PLACE_SECONDS", 0.05)
+    hanging = [Identity("scripted", f"a-{number}") for number in range(3 * AT_ONCE)]
+    asked: list[Identity] = []
+    for identity in [*hanging, DAVE]:
+        shop.deck.sessions.save(session(identity, is_ready=True))
+        shop.supervisor.vigil.watched[identity] = me()
+
+    async def sizes(at: Session, locate: bool) -> tuple[int, ...]:
+        asked.append(at.identity)
+        await anyio.sleep_forever()
+        return ()
+
+    monkeypatch.setattr(shop.supervisor.observer.idleness, "sizes", sizes)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(shop.supervisor.observer.survey)
+            await until(lambda: DAVE in asked)
+            tasks.cancel_scope.cancel()
+    assert asked == [*sorted(hanging), DAVE]
