@@ -19,7 +19,7 @@ TOUCHING: Final = {
     *("_socket", "anyio", "argparse", "asyncio", "ctypes", "fcntl", "filelock", "gc", "glob", "importlib", "io"),
     *("libtmux", "logging", "mcp", "os", "platform", "pwd", "queue", "resource", "secrets", "select", "shutil"),
     *("signal", "socket", "sqlite3", "subprocess", "sys", "sysconfig", "termios", "threading", "time", "uuid"),
-    *("uvicorn",),
+    *("uvicorn", "weakref"),
 }
 
 # What computes in a module that does more: a type, or a function that touches nothing.
