@@ -4,7 +4,7 @@ A sign is content that grew: the transcript, what the peer sent, the pane's log.
 touched is none, and output that leaves the screen as it was (a client that redraws itself) is none either.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from transport.identity import Identity
 
 See = Callable[[Session], Awaitable[Sight]]
 Sizes = Callable[[Session, bool], Awaitable[tuple[int, ...]]]
+Size = tuple[int, int]
 
 CLOCK_SLACK_SECONDS: Final = 2.0
 LOOKS: Final = 8
@@ -33,7 +34,7 @@ class Signs:
 
     transcript: tuple[int, ...]
     sent: int
-    pane: tuple[int, int]
+    pane: Size
 
     @property
     def words(self) -> tuple[tuple[int, ...], int]:
@@ -83,10 +84,15 @@ class Idleness:
     clock: Clock
     _tracks: dict[str, Track] = field(default_factory=dict)
     _touched: dict[Identity, float] = field(default_factory=dict)
+    _panes: Mapping[Identity, Size] = field(default_factory=dict)
     _looks_left: int = LOOKS
 
-    def begin(self, sessions: Collection[Session]) -> list[Session]:
-        """Begin to go through the live sessions and forget all others; returns the order to look at them in."""
+    def begin(self, sessions: Collection[Session], panes: Mapping[Identity, Size] | None = None) -> list[Session]:
+        """Begin to go through the live sessions and forget all others; returns the order to look at them in.
+
+        `panes` are the sizes of pane logs as they are now, all read at once; the others are read one by one.
+        """
+        self._panes = panes or {}
         fences = {session.fence for session in sessions}
         self._tracks = {fence: track for fence, track in self._tracks.items() if fence in fences}
         live = {session.identity for session in sessions}
@@ -184,11 +190,13 @@ class Idleness:
 
     async def _signs(self, session: Session, *, locate: bool) -> Signs:
         sizes = await self.sizes(session, locate)
-        pane = await anyio.to_thread.run_sync(_size, self.pane_log(session.identity))
+        pane = None if locate else self._panes.get(session.identity)
+        if pane is None:
+            pane = await anyio.to_thread.run_sync(size_of, self.pane_log(session.identity))
         return Signs(sizes, self.board.sends(session.identity), pane)
 
 
-def _size(path: Path) -> tuple[int, int]:
+def size_of(path: Path) -> Size:
     """Return which file this is and its size; times are not looked at, because a touch is no sign of work."""
     try:
         status = path.stat()

@@ -14,7 +14,7 @@ from lifecycle.board import Board
 from lifecycle.decide import Activity, Presence, Seen, Wish
 from lifecycle.flags import Flag
 from lifecycle.hold import activity_of
-from lifecycle.idle import Idleness, Standing
+from lifecycle.idle import Idleness, Size, Standing, size_of
 from lifecycle.presence import presence_of, wish_of
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.resolve import Resolver
@@ -58,6 +58,7 @@ class Records:
     stopped: set[Identity] = field(default_factory=set)
     failed: set[Identity] = field(default_factory=set)
     sessions: dict[Identity, tuple[Presence, Session | None]] = field(default_factory=dict)
+    panes: dict[Identity, Size] = field(default_factory=dict)
     renewals: dict[Identity, Renewal] = field(default_factory=dict)
     failures: dict[Identity, PeerwakeError] = field(default_factory=dict)
     unreadable: set[Identity] = field(default_factory=set)
@@ -86,7 +87,7 @@ class Observer:
         held = records.stopped | records.failed
         leased = {lease.message.recipient for lease in await self.spool.all_leased()} if held & set(waiting) else set()
         live = [session for _, session in records.sessions.values() if session is not None]
-        order = [session.identity for session in self.idleness.begin(live)]
+        order = [session.identity for session in self.idleness.begin(live, records.panes)]
         found = {*records.sessions, *records.renewals, *waiting} - records.unreadable
         observed: list[Observation] = []
         places = anyio.CapacityLimiter(AT_ONCE)
@@ -200,6 +201,9 @@ def read_records(root: Root, sessions: Sessions, also: Collection[Identity] = ()
         except SessionUnreadable as error:
             found.sessions[identity] = (Presence.UNKNOWN, None)
             found.failures[identity] = error
+            continue
+        if found.sessions[identity][0] is Presence.ALIVE:
+            found.panes[identity] = size_of(root.pane_log(identity))
     for identity in _identities(names[Flag.NEW]):
         try:
             renewal = renewals.load(identity)

@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle.board import Board
 from lifecycle.decide import Activity
-from lifecycle.idle import Idleness, Standing
+from lifecycle.idle import Idleness, Standing, size_of
 from lifecycle.limits import Limits
 from lifecycle.session import Session
 from lifecycle.sight import Sight
@@ -69,7 +69,7 @@ class Desk:
     async def tick(self, count: int = 1) -> Standing:
         for _ in range(count):
             self.clock.now += TICK
-            self.idleness.begin([SESSION])
+            self.idleness.begin([SESSION], {ALICE: size_of(self.pane)})
             standing = await self.idleness.assess(SESSION)
         return standing
 
@@ -119,6 +119,16 @@ async def test_a_client_that_redraws_itself_is_idle_all_the_same(desk: Desk) -> 
         assert (await desk.tick()).activity is Activity.QUIET
     desk.print(shown=False)
     assert (await desk.tick()).activity is Activity.IDLE
+
+
+async def test_output_that_was_seen_at_the_look_is_none_at_the_next_tick(desk: Desk) -> None:
+    await desk.tick(2)
+    desk.idleness.begin([SESSION], {ALICE: size_of(desk.pane)})
+    desk.print(shown=False)
+    await desk.idleness.look(SESSION)
+    looks = desk.looks
+    await desk.tick()
+    assert desk.looks == looks, "a look reads the log itself, whatever was read before"
 
 
 async def test_a_screen_that_changes_starts_the_time_anew(desk: Desk) -> None:

@@ -47,6 +47,14 @@ async def seen(shop: Workshop, identity: Identity = ALICE) -> Seen:
     return found.seen
 
 
+async def test_the_logs_of_live_sessions_are_measured_with_the_records(shop: Workshop) -> None:
+    for identity, changes in ((ALICE, {}), (BOB, {"tmux": GONE}), (CAROL, {})):
+        shop.deck.sessions.save(session(identity, **changes))
+    log = shop.root.pane_log(ALICE)
+    log.write_text("output")
+    assert read_records(shop.root, shop.deck.sessions).panes == {ALICE: (log.stat().st_ino, 6), CAROL: (0, 0)}
+
+
 @pytest.mark.parametrize(
     ("changes", "presence"),
     [
