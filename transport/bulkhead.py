@@ -161,7 +161,7 @@ class Compartment:
             following = self._waiting.popleft()
             if not following.future.done():
                 self._start(following)
-        if call.is_overdue:
+        if call.is_overdue and call.path not in self._hanging():
             self._tell("late-answer", call)
         if not call.future.done():
             if error is None:

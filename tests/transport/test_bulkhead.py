@@ -71,6 +71,9 @@ async def test_two_calls_that_hang_on_one_path_are_told_as_one(tmp_path: Path) -
             with pytest.raises(NoAnswer):
                 await future
         assert log(tmp_path).count("ev=no-answer") == 1
+        pipe.release()
+        await until(lambda: not files._running)
+        assert log(tmp_path).count("ev=late-answer") == 1
 
 
 async def test_what_hangs_for_one_owner_holds_no_other_up(tmp_path: Path) -> None:
