@@ -26,6 +26,7 @@ from transport.process import ProcessId
 from transport.profile import Profile
 
 SELDOM_SECONDS: Final = 3_600.0
+DAY_SECONDS: Final = 86_400.0
 ROUNDS: Final = 20
 AT_ONCE: Final = 8
 TIDY_SECONDS: Final = 30.0
@@ -40,6 +41,7 @@ class Upkeep:
     watched: Callable[[], Mapping[Identity, ProcessId]]
     wall: SteadyWall = field(init=False)
     _seldom_at: float | None = None
+    _visited_at: float | None = None
     _until: float = 0.0
 
     def __post_init__(self) -> None:
@@ -109,14 +111,22 @@ class Upkeep:
             self.logs.delivery.write("purged", count=total)
 
     async def _clear_leftovers(self) -> None:
-        """Remove what killed processes left half-written, here and where the peers keep what we write for them."""
+        """Remove what killed processes left half-written, here and where the peers keep what we write for them.
+
+        Each peer's directory costs a thread: they come at the start, and then once a day.
+        """
         root, registry = self.deck.terminals.root, self.deck.resolver.registry
         here = [root.home, root.state, root.run, root.run / "prompts"]
         count = await anyio.to_thread.run_sync(clear_leftovers, here)
-        profiles = registry.snapshot().peers.values()
-        theirs, _ = await self._in_directories((each, partial(clear_leftovers, _ours(each))) for each in profiles)
-        if count + theirs:
-            self.logs.lifecycle.write("leftovers", removed=count + theirs)
+        now = self.deck.clock.monotonic()
+        if self._visited_at is None or now - self._visited_at >= DAY_SECONDS:
+            profiles = registry.snapshot().peers.values()
+            tasks = ((each, partial(clear_leftovers, _ours(each))) for each in profiles)
+            theirs, is_done = await self._in_directories(tasks)
+            count += theirs
+            self._visited_at = now if is_done else None
+        if count:
+            self.logs.lifecycle.write("leftovers", removed=count)
 
     def _bodies(self, messages: Iterable[tuple[str, Identity]]) -> Iterator[tuple[Profile, Callable[[], int]]]:
         """Yield what removes the files of the bodies of messages, for each peer."""

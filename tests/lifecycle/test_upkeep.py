@@ -62,6 +62,17 @@ def body_of(stage: Stage, message: Message) -> Path:
     return path
 
 
+async def dead_pid() -> int:
+    return int((await anyio.run_process(["sh", "-c", "echo $$"])).stdout)
+
+
+def half_written(directory: Path, pid: int) -> Path:
+    """Leave what a process that was killed while it wrote leaves in a directory of ours."""
+    path = directory / ".peerwake" / f".it.{pid}.0123abcd.tmp"
+    path.touch()
+    return path
+
+
 async def settled(stage: Stage, **changes: object) -> Message:
     message = await stage.send(**changes)  # type: ignore[arg-type]
     await stage.spool.consume(message.id, "played", stage.clock.wall())
@@ -146,8 +157,7 @@ def test_only_regular_files_of_ours_are_removed(tmp_path: Path) -> None:
 
 
 async def test_what_killed_processes_left_half_written_goes(stage: Stage, upkeep: Upkeep) -> None:
-    died = await anyio.run_process(["sh", "-c", "echo $$"])
-    pid = int(died.stdout)
+    pid = await dead_pid()
     inbox = stage.root.peers / "alice" / ".peerwake" / "inbox"
     inbox.mkdir(parents=True)
     places = (stage.root.home, stage.root.state, stage.root.run, inbox, inbox.parent)
@@ -157,11 +167,19 @@ async def test_what_killed_processes_left_half_written_goes(stage: Stage, upkeep
     await upkeep.run()
     assert [path for path in left if path.exists()] == []
     assert "leftovers removed=5" in stage.log("lifecycle")
+    for path in left:
+        path.touch()
+    theirs = {path for path in left if path.is_relative_to(stage.root.peers)}
+    stage.clock.now += 2 * HOUR
+    await upkeep.run()
+    assert {path for path in left if path.exists()} == theirs, "nobody's directory is looked into every hour"
+    stage.clock.now += DAY
+    await upkeep.run()
+    assert [path for path in left if path.exists()] == []
 
 
 async def test_a_directory_that_gives_no_answer_is_left_out_and_told_once(stage: Stage, upkeep: Upkeep) -> None:
-    died = await anyio.run_process(["sh", "-c", "echo $$"])
-    left = f".it.{int(died.stdout)}.0123abcd.tmp"
+    left = f".it.{await dead_pid()}.0123abcd.tmp"
     hers, his = (stage.root.peers / name / ".peerwake" for name in ("alice", "bob"))
     bulkhead = stage.upkeep.deck.terminals.bulkhead
     with held(hers) as paths:
@@ -192,12 +210,15 @@ async def test_what_there_was_no_time_for_goes_in_the_next_round(
         for pipe in all_of_them:
             hers.begin(pipe.path, pipe.open, 60.0)
         hurry.setattr("lifecycle.upkeep.TIDY_SECONDS", 0.3)
+        left = half_written(stage.root.peers / "alice", await dead_pid())
         await upkeep.run()
         assert await stage.spool.message(old.id) is not None
+        assert left.exists()
     stage.clock.now += 1.1 * HOUR
     await upkeep.run()
     assert await stage.spool.message(old.id) is None
     assert not gone.exists()
+    assert not left.exists()
 
 
 async def test_old_bodies_go_though_another_peers_directory_gives_no_answer(
