@@ -13,7 +13,7 @@ import pytest
 from transport.screen import Screen, screen_of
 
 AGENT = Path(__file__).parents[3] / "lifecycle" / "runtimes" / "agents" / "scripted.py"
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 def children(pid: int) -> list[int]:
