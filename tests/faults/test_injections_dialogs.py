@@ -70,6 +70,17 @@ def test_the_record_of_keys_would_show_them() -> None:
             here.check()
 
 
+def test_no_answer_of_the_terminal_is_a_key_when_one_screen_follows_another() -> None:
+    with arena() as here:
+        for _ in range(20):
+            assert here.alice.tell(show="ask", when="now")
+        until(lambda: appeared(here) > 1, 20, "the screens")
+        here.alice.forget()
+        here.send("waits")
+        here.settle()
+        assert here.records("in-flight") == []
+
+
 def test_enter_that_was_under_way_is_recorded_with_the_message_behind_which_it_was_pressed() -> None:
     with arena() as here:
         assert here.alice.tell(show="ask", when="pasted", delay=2)

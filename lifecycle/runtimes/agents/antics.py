@@ -24,6 +24,7 @@ FILE = "scripted.now.json"
 BEGIN, END = b"\x1b[200~", b"\x1b[201~"
 WHERE = "\x1b[6n"
 ANSWER = re.compile(rb"\x1b\[\d+;\d+R")
+CUT = re.compile(rb"\x1b(?:\[\d*(?:;\d*)?)?\Z")
 LONGEST_SECONDS = 10.0
 ROWS = {
     "ask": [
@@ -56,6 +57,41 @@ class Marks:
         return -1 if begin < 0 else begin + len(BEGIN) - before, END in seen
 
 
+class Sight:
+    """Tells what was typed before a screen could be seen: all that comes before the terminal's answer to it.
+
+    A screen may go before its answer has come, and another come up: that one is seen with the last answer.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._held = b""
+
+    def ask(self) -> None:
+        """The terminal is asked once more."""
+        self._asked += 1
+
+    def read(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return what was typed before the last answer, once that is there, and what was typed after it."""
+        self._held += data
+        answers = list(ANSWER.finditer(self._held))
+        if len(answers) < self._asked:
+            return b"", b""
+        held, self._held = self._held, b""
+        if not self._asked:
+            return b"", held
+        last, self._asked = answers[self._asked - 1], 0
+        return ANSWER.sub(b"", held[: last.start()]), held[last.end() :]
+
+    def leave(self, data: bytes = b"") -> bytes:
+        """Return what was typed until now, answers or not: the screen is gone. What of an answer is cut off waits."""
+        text, answers = ANSWER.subn(b"", self._held + data)
+        self._asked = max(0, self._asked - answers)
+        cut = CUT.search(text) if self._asked else None
+        self._held = b"" if cut is None else cut[0]
+        return text[: len(text) - len(self._held)]
+
+
 class Antics:
     """What is under way; `shown` hides everything else."""
 
@@ -65,15 +101,14 @@ class Antics:
         self._marks = Marks()
         self._has_ended = False
         self._pasted = -1
-        self._is_seen = False
-        self._early = b""
+        self._sight = Sight()
         self._over = ""
         self.shown = ""
 
     def obey(self) -> None:
         """Read what to do now."""
-        self._record_early()
         was = self.shown
+        self._record_early(self._sight.leave())
         try:
             with open(f"{self._agent.cwd}/{FILE}", "rb") as file:
                 self._told = dict(json.load(file))
@@ -101,17 +136,22 @@ class Antics:
             self._record(data)
             return b""
         start, self._has_ended = self._marks.feed(data)
-        if self._told.get("when") != "paste" or (self._pasted < 0 and start < 0):
+        cut = self._where(len(data), start)
+        self._sight.leave(data[:cut])
+        if cut is None:
             return data
-        start = 0 if self._pasted >= 0 else start
-        self._pasted = max(self._pasted, 0) + len(data) - start
-        wanted = int(self._told.get("bytes", 0))
-        if self._pasted < wanted:
-            return data
-        cut = len(data) - (self._pasted - wanted)
         self._show()
         self._record(data[cut:])
         return b""
+
+    def _where(self, length: int, start: int) -> int | None:
+        """Return where in what was read the screen comes up, None if it does not; a paste begins at `start`."""
+        if self._told.get("when") != "paste" or (self._pasted < 0 and start < 0):
+            return None
+        start = 0 if self._pasted >= 0 else start
+        self._pasted = max(self._pasted, 0) + length - start
+        beyond = self._pasted - int(self._told.get("bytes", 0))
+        return None if beyond < 0 else length - beyond
 
     def after(self) -> None:
         """Come up behind a paste that is complete and shown."""
@@ -121,7 +161,7 @@ class Antics:
             self._show()
 
     def _show(self) -> None:
-        self.shown, self._is_seen = str(self._told["show"]), False
+        self.shown = str(self._told["show"])
         self._told, self._over, self._marks = {}, self._agent.draft, Marks()
         # The rest of a paste that has begun goes to what is shown now.
         self._agent.forget_keys()
@@ -131,24 +171,18 @@ class Antics:
             rows = "".join(f" {row}\r\n" for row in ROWS[self.shown])
             self._agent.view.write(f"\x1b[2J\x1b[H{rows}".removesuffix("\r\n"))
         self._agent.view.write(WHERE)
+        self._sight.ask()
         self._agent.transcript.write("shown", text=self.shown)
 
     def _record(self, data: bytes) -> None:
-        if not self._is_seen:
-            self._early += data
-            answer = ANSWER.search(self._early)
-            if answer is None:
-                return
-            self._early, data = self._early[: answer.start()], self._early[answer.end() :]
-            self._record_early()
-            self._is_seen = True
-        if data:
-            self._agent.transcript.write("key", text=repr(data), where=self.shown)
+        early, late = self._sight.read(data)
+        self._record_early(early)
+        if late:
+            self._agent.transcript.write("key", text=repr(late), where=self.shown)
 
-    def _record_early(self) -> None:
-        if self._early:
-            self._agent.transcript.write("in-flight", text=repr(self._early), where=self.shown, over=self._over)
-        self._early = b""
+    def _record_early(self, early: bytes) -> None:
+        if early and self.shown:
+            self._agent.transcript.write("in-flight", text=repr(early), where=self.shown, over=self._over)
 
     def _flood(self, seconds: float) -> None:
         until = time.monotonic() + seconds
