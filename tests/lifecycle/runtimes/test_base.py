@@ -127,6 +127,20 @@ def test_the_environment_is_the_allowed_part_of_the_operators_and_our_own() -> N
     assert made.environment(operator, spec()) == common | asked | {"ID": "s-1", "OVER": "ours"}
 
 
+@pytest.mark.parametrize(
+    ("env", "place"),
+    [
+        ({}, "/w"),
+        ({"HOME": "/ho", "CODEX_HOME": ""}, "/w"),
+        ({"HOME": "/ho", "CODEX_HOME": "/c"}, "/c"),
+        ({"CLAUDE_CONFIG_DIR": "/d"}, "/d"),
+        ({"PEERWAKE_TRANSCRIPT": "/t/acknowledged.jsonl", "CODEX_HOME": "/c"}, "/t/acknowledged.jsonl"),
+    ],
+)
+def test_a_client_keeps_its_files_in_a_place_of_its_own_or_with_its_peer(env: dict[str, str], place: str) -> None:
+    assert SessionFacts("s-1", Path("/w"), 1.0, env).place == Path(place)
+
+
 def test_a_transcript_path_is_a_glob_whose_placeholders_are_not() -> None:
     facts = SessionFacts("s-1", Path("/a[b]*"), 0.0, {"HOME": "/ho"})
     made = runtime(transcript_path="{home}/t/*/{session_id}.jsonl")
