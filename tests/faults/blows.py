@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from tests.faults.fault import Field, Heal, NotYet
+from tests.faults.fault import SESSIONS, Field, Heal, NotYet
 from tests.faults.processes import Role, agent_of, of_role, standbys, supervisor, tmux_of
 from transport.process import ProcessId, is_stopped, terminate
 
@@ -135,12 +135,12 @@ class FlagAppears:
 
     name: str
     flag: str
-    policy: str = "warm"
+    policies: tuple[str, ...] = ("warm",)
     text: str = ""
     weight: float = 1.0
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        peers = [peer for peer in field.peers if peer.policy == self.policy]
+        peers = field.of(*self.policies)
         if not peers:
             return None
         peer = random.choice(peers)
@@ -213,10 +213,10 @@ BLOWS: Final = (
     RemoveTmuxSocket(),
     FlagAppears("flag .new", "new"),
     FlagAppears("flag .refresh", "refresh"),
-    FlagAppears("flag .stopped", "stopped"),
-    FlagAppears("flag .failed", "failed", text="it dies again and again"),
-    FlagAppears("flag .armed", "armed", "ephemeral", NOBODYS_TASK, 0.5),
-    FlagAppears("flag .repeated", "repeated", "ephemeral", f"{NOBODYS_TASK} 1.0", 0.5),
+    FlagAppears("flag .stopped", "stopped", SESSIONS),
+    FlagAppears("flag .failed", "failed", SESSIONS, "it dies again and again"),
+    FlagAppears("flag .armed", "armed", ("ephemeral",), NOBODYS_TASK, 0.5),
+    FlagAppears("flag .repeated", "repeated", ("ephemeral",), f"{NOBODYS_TASK} 1.0", 0.5),
     TwoAtOnce(),
     Leftovers(),
 )

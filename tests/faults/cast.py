@@ -9,7 +9,7 @@ from typing import Any, Final
 from mcp_server.serve.credentials import load_credentials
 from tests.faults.fault import Peer
 from tests.faults.nobody import LetterWriter, make_unready
-from tests.faults.senders import Sender, Tally
+from tests.faults.senders import Sender, Tally, TaskWriter
 from tests.faults.wire import CLI, KINDS, CommandLine, Connection
 from tests.live.world import TOP, World
 from transport.identity import parse_identity
@@ -48,6 +48,7 @@ SETTINGS: Final[Mapping[str, object]] = {
 }
 CLI_PAUSE_SECONDS: Final = 1.0
 LETTER_SECONDS: Final = 0.5
+TASK_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Cast:
     recipients: list[Peer]
     posts: list[Peer]
     unready: list[Peer]
+
+    @property
+    def workers(self) -> list[Peer]:
+        return [peer for peer in self.recipients if peer.policy == "ephemeral"]
 
     @property
     def every(self) -> list[Peer]:
@@ -121,5 +126,7 @@ def make_senders(world: World, cast: Cast, size: Size, seed: int, tally: Tally) 
     ):
         line, over = CommandLine(world, cwd), threading.Event()
         senders.append(Sender(name, identity, line, peers, cast.posts, tally, seed, over, CLI_PAUSE_SECONDS))
+    name, line, over = "tasks0", CommandLine(world, post.cwd), threading.Event()
+    senders.append(TaskWriter(name, post.identity, line, cast.workers, cast.posts, tally, seed, over, TASK_SECONDS))
     name, line, over = "letters0", CommandLine(world, post.cwd), threading.Event()
     return [*senders, LetterWriter(name, post.identity, line, cast.unready, [], tally, seed, over, LETTER_SECONDS)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from tests.faults.books import Sitting
 from tests.live.world import World
@@ -92,6 +92,10 @@ class Expectations:
             return [sitting for of, sitting in self._sittings if of == identity]
 
 
+# Whom a fault of sessions strikes: warm peers, and where there are none, workers.
+SESSIONS: Final = ("warm", "ephemeral")
+
+
 @dataclass
 class Field:
     """What a fault may see and touch. `trace` writes one line into the run's log: its seconds come by themselves."""
@@ -100,6 +104,10 @@ class Field:
     peers: list[Peer]
     trace: Callable[[str], None]
     expects: Expectations = field(default_factory=Expectations)
+
+    def of(self, *policies: str) -> list[Peer]:
+        """Return the peers of the first of these policies that any peer here has."""
+        return next((found for policy in policies if (found := [p for p in self.peers if p.policy == policy])), [])
 
 
 class Fault(Protocol):

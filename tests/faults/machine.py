@@ -20,7 +20,7 @@ from tests.faults.fault import Expectations, Fault, Field, Heal, NotYet
 from tests.faults.injections import sabotage_bridges, sabotaged
 from tests.faults.nobody import Registrar
 from tests.faults.operator import Operator, is_served
-from tests.faults.plan import Strike, Whom, actor
+from tests.faults.plan import Strike, Whom, actor, targets
 from tests.faults.processes import mark
 from tests.faults.remains import shut_down
 from tests.faults.scores import Scores
@@ -118,8 +118,9 @@ class Machine:
         fields = {
             Whom.RECIPIENTS: Field(self.world, cast.recipients, self.trace, expects),
             Whom.POSTS: Field(self.world, cast.posts, self.trace, expects),
+            Whom.WORKERS: Field(self.world, cast.workers, self.trace, expects),
         }
-        vigil = Vigil(fields.values())
+        vigil = Vigil([fields[Whom.RECIPIENTS], fields[Whom.POSTS]])
         self._began = time.monotonic()
         keeper.start()
         registrar.start()
@@ -178,10 +179,10 @@ class Machine:
             self._failed(f"{name} could not be healed in {HEAL_SECONDS:g} s")
 
     def _strike(self, strike: Strike, fields: Mapping[Whom, Field]) -> None:
-        """Strike whom the plan names; the recipients, where there is nothing of a post to strike."""
+        """Strike whom the plan names; the recipients, where there is nothing else to strike."""
         heal = None
         try:
-            for whom in dict.fromkeys((strike.whom, Whom.RECIPIENTS)):
+            for whom in targets(strike, self._now, PATIENCE_SECONDS):
                 heal = heal or self._faults[strike.fault].strike(fields[whom], Random(strike.seed))
         except Exception as error:  # the boundary of one fault: the run goes on and ends as failed
             self._failed(f"{strike.fault}: {error!r}")

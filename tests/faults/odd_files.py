@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 from tests.faults.blows import start_again
-from tests.faults.fault import Field, Heal, NotYet, Peer
+from tests.faults.fault import SESSIONS, Field, Heal, NotYet, Peer
 from tests.faults.processes import supervisor
 from transport.process import is_stopped
 
@@ -89,8 +89,8 @@ class OddRecord:
     weight: float = 0.5
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        state, warm = field.world.root.state, [peer for peer in field.peers if peer.policy == "warm"]
-        found = [(peer, state / f"{peer.identity}.{self.suffix}") for peer in warm]
+        state = field.world.root.state
+        found = [(peer, state / f"{peer.identity}.{self.suffix}") for peer in field.of(*SESSIONS)]
         found = [(peer, path) for peer, path in found if path.exists() or not self.must_exist]
         if not found:
             return None

@@ -17,13 +17,18 @@ SHORTEST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 5.0
 QUIET_SECONDS: Final = 1.0
 POSTS_SHARE: Final = 0.15
+WORKERS_SHARE: Final = 0.1
 
 
 class Whom(StrEnum):
-    """Whose session is struck, if the fault is one of sessions: who gets messages, or who sends and gets notices."""
+    """Whose session is struck, if the fault is one of sessions: who gets messages, or who sends and gets notices.
+
+    Workers are recipients too; where they alone are meant, a session of theirs is waited for.
+    """
 
     RECIPIENTS = "recipients"
     POSTS = "posts"
+    WORKERS = "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,19 @@ def plan(seed: int, seconds: float, every_seconds: float, weights: Mapping[str, 
             break
         (name,) = random.choices(names, [weights[each] for each in names])
         heal_after = SHORTEST_SECONDS + (LONGEST_SECONDS - SHORTEST_SECONDS) * random.random() ** 2
-        whom = Whom.POSTS if posts.random() < POSTS_SHARE else Whom.RECIPIENTS
+        whom = _whom(posts.random())
         strikes.append(Strike(round(at, 3), name, random.randrange(1 << 32), round(heal_after, 3), whom))
     return strikes
+
+
+def _whom(share: float) -> Whom:
+    if share < POSTS_SHARE:
+        return Whom.POSTS
+    return Whom.WORKERS if share < POSTS_SHARE + WORKERS_SHARE else Whom.RECIPIENTS
+
+
+def targets(strike: Strike, now: float, patience: float) -> tuple[Whom, ...]:
+    """Return whose sessions are looked at in turn: recipients last, and in place of workers only after a while."""
+    if strike.whom is Whom.WORKERS and now < strike.at + patience:
+        return (Whom.WORKERS,)
+    return tuple(dict.fromkeys((strike.whom, Whom.RECIPIENTS)))

@@ -39,9 +39,11 @@ class Tally:
     consumed: dict[str, int] = field(default_factory=dict)
     mutex: threading.Lock = field(default_factory=threading.Lock)
 
+    def under_way(self, peer: Peer) -> int:
+        return self.accepted.get(peer.identity, 0) - self.consumed.get(peer.identity, 0)
+
     def has_room(self, peer: Peer) -> bool:
-        way = self.accepted.get(peer.identity, 0) - self.consumed.get(peer.identity, 0)
-        return way < (self.cap if peer.policy == "warm" else self.worker_cap)
+        return self.under_way(peer) < (self.cap if peer.policy == "warm" else self.worker_cap)
 
     def write(self, sent: Sent) -> None:
         with self.mutex:
@@ -190,3 +192,12 @@ class Sender:
             answer.structure.get("status") == "delivered",
             answer.note[:300],
         )
+
+
+@dataclass(slots=True)
+class TaskWriter(Sender):
+    """Gives a task to a worker that has none: without one there is no session of theirs to strike."""
+
+    def _recipient(self, wished: Wish) -> Peer | None:
+        free = [peer for peer in self.peers if self.tally.under_way(peer) <= 0]
+        return actor(self.seed, f"{self.name}/{self.number}/recipient").choice(free) if free else None

@@ -56,7 +56,14 @@ def test_who_may_not_be_woken_is_started_in_the_end(field: Make, flag: str, is_u
 @pytest.mark.parametrize("name", ["flag .armed", "flag .repeated"])
 def test_where_there_is_no_worker_there_is_nothing_to_strike(field: Make, name: str) -> None:
     assert NAMED[name].strike(field("warm"), Random(1)) is None
-    assert NAMED["flag .failed"].strike(field("ephemeral"), Random(1)) is None
+    assert NAMED["flag .new"].strike(field("ephemeral"), Random(1)) is None
+
+
+@pytest.mark.parametrize(("policies", "who"), [(("warm", "ephemeral"), ALICE), (("ephemeral",), WORKER)])
+def test_a_worker_is_stopped_only_where_workers_are_struck(field: Make, policies: tuple[str, ...], who: str) -> None:
+    here = field(*policies)
+    assert NAMED["flag .stopped"].strike(here, Random(1)) is not None
+    assert [*files(here)] == [f"{who}.stopped"]
 
 
 def test_a_flag_is_not_set_through_a_link(field: Make) -> None:

@@ -9,7 +9,7 @@ from tests.faults.__main__ import main
 from tests.faults.bodies import compose
 from tests.faults.fault import Fault, Peer
 from tests.faults.operator import Operator
-from tests.faults.plan import LONGEST_SECONDS, SHORTEST_SECONDS, Plan, Strike, Whom, actor, plan
+from tests.faults.plan import LONGEST_SECONDS, SHORTEST_SECONDS, Plan, Strike, Whom, actor, plan, targets
 from tests.faults.plan_file import PlanUnreadable, parse, render
 from tests.faults.scores import Scores
 from tests.faults.senders import Wish, wish
@@ -34,6 +34,20 @@ def test_a_plan_strikes_in_its_time_and_in_its_order() -> None:
     assert all(SHORTEST_SECONDS <= strike.heal_after <= LONGEST_SECONDS for strike in strikes)
     count = sum(strike.fault == "two" for strike in strikes)
     assert 0.65 < count / len(strikes) < 0.85
+
+
+def test_a_share_of_the_strikes_is_for_posts_and_for_workers() -> None:
+    counts = Counter(strike.whom for strike in plan(1, 6000, 2, WEIGHTS))
+    shares = [counts[whom] / sum(counts.values()) for whom in (Whom.POSTS, Whom.WORKERS)]
+    assert 0.13 < shares[0] < 0.17 and 0.08 < shares[1] < 0.12
+
+
+def test_a_session_of_a_worker_is_waited_for_before_another_is_struck() -> None:
+    strike = Strike(10.0, "one", 7, 0.5, Whom.WORKERS)
+    assert targets(strike, 13.9, 4.0) == (Whom.WORKERS,)
+    assert targets(strike, 14.0, 4.0) == (Whom.WORKERS, Whom.RECIPIENTS)
+    assert targets(Strike(10.0, "one", 7, 0.5, Whom.POSTS), 10.0, 4.0) == (Whom.POSTS, Whom.RECIPIENTS)
+    assert targets(Strike(10.0, "one", 7, 0.5), 10.0, 4.0) == (Whom.RECIPIENTS,)
 
 
 def test_a_longer_run_begins_as_the_shorter_one() -> None:

@@ -17,7 +17,7 @@ pytestmark = [
 
 DEADLINE_SECONDS = 420
 PLANS = Path(__file__).parent / "plans"
-ORDINARY = ("every-kind-1", "every-kind-2", "seed-22", "seed-43")
+ORDINARY = ("every-kind-1", "every-kind-2", "seed-22", "seed-43", "workers")
 SMALL_DISK = ("disk-full", "seed-2005")
 MUST_STRIKE = {"disk-full": {"disk full": 3}}
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk of its own")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from tests.faults.fault import Field, Heal
+from tests.faults.fault import SESSIONS, Field, Heal
 from tests.faults.injections.grip import any_session
 
 MOMENTS = ("now", "paste", "pasted")
@@ -20,7 +20,7 @@ class Appears:
     weight: float = 1.0
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        held = any_session(field, random, policy="warm")
+        held = any_session(field, random, *SESSIONS)
         when = random.choice(MOMENTS)
         size, delay = random.randrange(MOST_BYTES), random.random() * LATEST_SECONDS
         if held is None or not held.tell(show=self.show, when=when, bytes=size, delay=delay):

@@ -100,9 +100,9 @@ def grip(field: Field, peer: Peer) -> Grip | None:
     return found if found.is_there() else None
 
 
-def any_session(field: Field, random: Random, *, policy: str | None = None, ready: bool = False) -> Grip | None:
+def any_session(field: Field, random: Random, *policies: str, ready: bool = False) -> Grip | None:
     """Return a live session at random; one with a ready or busy input line, if `ready`."""
-    peers = [peer for peer in field.peers if policy in (None, peer.policy)]
+    peers = field.of(*policies) if policies else [*field.peers]
     random.shuffle(peers)
     for peer in peers:
         found = grip(field, peer)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
-from tests.faults.fault import Field, Heal
+from tests.faults.fault import SESSIONS, Field, Heal
 from tests.faults.injections.grip import Grip, any_session
 from transport.tmux.program import find_tmux
 
@@ -86,7 +86,7 @@ class Draft:
     weight: float = 1.0
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        held = any_session(field, random, policy="warm")
+        held = any_session(field, random, *SESSIONS)
         person = None if held is None else attach(held)
         if held is None or person is None:
             return None

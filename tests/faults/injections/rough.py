@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
-from tests.faults.fault import Field, Heal
+from tests.faults.fault import SESSIONS, Field, Heal
 from tests.faults.injections.grip import any_session
 
 
@@ -20,7 +20,7 @@ class Manner:
     weight: float = 0.7
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        held = any_session(field, random, policy="warm")
+        held = any_session(field, random, *SESSIONS)
         seconds = random.uniform(*self.seconds)
         if held is None or not held.tell(**{self.antic: seconds}):
             return None
@@ -36,7 +36,7 @@ class OutputStopped:
     weight: float = 0.7
 
     def strike(self, field: Field, random: Random) -> Heal | None:
-        held = any_session(field, random, policy="warm")
+        held = any_session(field, random, *SESSIONS)
         tty = None if held is None else held.ask("#{pane_tty}")
         if held is None or not tty or not flow(tty, termios.TCOOFF):
             return None
