@@ -22,6 +22,7 @@ from transport.paths import Root
 from transport.process import terminate
 from transport.tmux.commands import watch_terminal
 from transport.tmux.program import find_tmux
+from transport.vocabulary import ScreenState
 
 ALICE = Identity("scripted", "alice")
 DIALOG = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
@@ -61,13 +62,16 @@ def viewer(shop: Workshop) -> Iterator[Viewer]:
     pid, keyboard = os.forkpty()
     if pid == 0:
         os.execve(argv[0], argv, {"TERM": "xterm", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
-    threading.Thread(target=_read_all, args=(keyboard,), daemon=True).start()
+    reader = threading.Thread(target=_read_all, args=(keyboard,), daemon=True)
+    reader.start()
     try:
         yield Viewer(pid, keyboard)
     finally:
         os.kill(pid, signal.SIGKILL)
-        os.close(keyboard)
         os.waitpid(pid, 0)
+        # Once it reads nothing more: the number of a closed descriptor is soon that of another file.
+        reader.join()
+        os.close(keyboard)
 
 
 def _read_all(terminal: int) -> None:
@@ -205,6 +209,12 @@ async def test_a_viewer_neither_types_nor_resizes_and_goes_with_its_terminal(sho
     async with shop.supervised():
         await shop.send(wait=20)
         session = shop.record(ALICE)
+
+        async def is_done() -> bool:
+            state, lines = await shop.deck.terminals.look(session)
+            return state is ScreenState.READY and "● ok" in lines
+
+        await until(is_done)
         before = await shop.deck.terminals.look(session), size(shop)
         with viewer(shop) as somebody:
             await until(lambda: attached(shop) == ["viewer_1 1"])
