@@ -62,9 +62,9 @@ class FakeClock:
         step: float = 0.1,
         limit: float = 100_000.0,
     ) -> Any:
-        """Let time pass in steps until the condition holds; fails after `limit` seconds of it, or 20 real ones."""
+        """Let time pass in steps until the condition holds; fails after `limit` seconds of it, or 60 real ones."""
         end = self.now + limit
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 value = condition()
                 value = await value if isinstance(value, Awaitable) else value
