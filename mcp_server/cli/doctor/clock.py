@@ -29,12 +29,15 @@ def clock(context: Context, root: Root) -> Iterator[Finding]:
 def _jump(context: Context, root: Root) -> Iterator[Finding]:
     try:
         started = datetime.fromisoformat(json.loads(root.discovery.read_text("utf-8"))["started_at"]).timestamp()
+        asked = time.time()
         uptime = float(ask(context, "status", seconds=STATUS_SECONDS)["uptime_seconds"])
     except (Failure, OSError, ValueError, KeyError, TypeError):
         return  # without a server there is nothing to compare; that it is missing is said elsewhere
-    ahead = time.time() - started - uptime
-    if ahead < -TOLERANCE_SECONDS:
-        yield warning("clock", f"it was set back by {-ahead:.0f} s since the server started", MEND)
+    # The answer was right at some moment between the question and now: a slow one is no jump.
+    behind = started + uptime - time.time()
+    ahead = asked - started - uptime
+    if behind > TOLERANCE_SECONDS:
+        yield warning("clock", f"it was set back by {behind:.0f} s since the server started", MEND)
     elif ahead - _asleep() > TOLERANCE_SECONDS:
         yield warning("clock", f"it jumped ahead by {ahead:.0f} s since the server started", MEND)
 

@@ -13,7 +13,8 @@ import pytest
 
 from lifecycle.runtimes.table import load_table
 from mcp_server.cli.commands.doctor import gathered
-from mcp_server.cli.doctor import server
+from mcp_server.cli.context import Context
+from mcp_server.cli.doctor import clock, server
 from mcp_server.cli.doctor.finding import Finding, Level, ok
 from mcp_server.version import VERSION
 from tests.mcp_server.cli.conftest import Run
@@ -41,9 +42,12 @@ def look(peerwake: Run) -> Look:
 
 
 def discovered(root: Root, started: float, **changes: Any) -> ControlServer:
-    """Serve a root whose server says that it started at a wall time, with an uptime of 100 s."""
+    """Serve a root whose server says that it started at a wall time; it has an uptime of 100 s, and grows older."""
     root.discovery.write_text(json.dumps({"pid": os.getpid(), "started_at": iso(started)}))
-    return ControlServer(root.server_socket, status(uptime_seconds=100.0, **changes))
+    began = time.monotonic() - 100
+    return ControlServer(
+        root.server_socket, lambda verb, args: status(uptime_seconds=time.monotonic() - began, **changes)(verb, args)
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,22 @@ def test_a_clock_that_jumped(look: Look, root: Root, ahead: float, said: tuple[s
         ((level, text),) = look("clock")
     assert level == said[0]
     assert text.startswith(said[1])
+
+
+@pytest.mark.parametrize("uptime", [100.0, 130.0, 160.0])
+def test_a_server_that_answers_late_is_no_jump(root: Root, monkeypatch: pytest.MonkeyPatch, uptime: float) -> None:
+    """It looked at its clock at some moment between the question and the answer."""
+    now = [1_800_000_000.0]
+    root.discovery.write_text(json.dumps({"started_at": iso(now[0] - 100)}))
+
+    def ask_late(*_: Any, **options: Any) -> dict[str, float]:
+        now[0] += 60
+        return {"uptime_seconds": uptime}
+
+    monkeypatch.setattr(clock, "ask", ask_late)
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    findings = clock.clock(Context({"PEERWAKE_HOME": str(root.home)}, sys.stdout, sys.stderr), root)
+    assert [each.text for each in findings] == ["steady"]
 
 
 def test_files_from_the_future(look: Look, root: Root) -> None:
