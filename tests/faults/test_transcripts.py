@@ -101,3 +101,13 @@ def test_a_result_that_had_no_room_on_the_disk_is_not_that_of_a_later_call(tmp_p
         ("scripted-via", Told.UNKNOWN, None),
         ("scripted-bob", Told.ACCEPTED, ANSWER),
     ]
+
+
+def test_a_conversation_whose_first_record_had_no_room_comes_after_those_that_began_before_it(tmp_path: Path) -> None:
+    written = Written(tmp_path, "warm")
+    written.write(prompt(1, "first"))
+    later = tmp_path / PLACE / "r2.jsonl"
+    later.write_text("".join(json.dumps({**prompt(number, "then"), "at": 5.0}) + "\n" for number in (2, 3)))
+    written.read.read()
+    in_order = sorted(written.read.taken, key=lambda each: each.place)
+    assert [each.message_id for each in in_order] == [f"m_{number:020d}" for number in (1, 2, 3)]

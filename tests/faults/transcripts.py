@@ -93,9 +93,9 @@ class Transcripts:
                 self._take(peer, file, json.loads(line))
 
     def _take(self, peer: Peer, file: _File, record: dict[str, Any]) -> None:
+        # Its first record is not there where the disk was full.
+        file.began = file.began or record["at"]
         match record["type"]:
-            case "session":
-                file.began = file.began or record["at"]
             case "user":
                 taken = read_prompt(peer.identity, file.session, (file.began, file.line), record["at"], record["text"])
                 self.taken.append(taken)
