@@ -142,6 +142,11 @@ class ClientWorld:
         return SETPRIV if self.ordinary_user else ()
 
     @property
+    def uid(self) -> int:
+        """Whose the clients are, and all that they make."""
+        return NOBODY if self.ordinary_user else os.geteuid()
+
+    @property
     def python(self) -> str:
         """An interpreter of this version that the user of this world may run; raises RuntimeError."""
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -202,7 +202,12 @@ class Product(ClientWorld):
         runtime = session.identity.runtime
         socket = self.root.tmux_socket(session.identity)
         control = ControlClient(
-            tmux=find_tmux(), socket=socket, session=str(session.identity), server=session.tmux, clock=clock
+            tmux=find_tmux(),
+            socket=socket,
+            session=str(session.identity),
+            server=session.tmux,
+            clock=clock,
+            owner=self.uid,
         )
         facts = SessionFacts(
             session.session_id,

@@ -52,6 +52,7 @@ class ControlClient:
     """One `tmux -C` client, opened at the first command and again after it was closed.
 
     It attaches to `session` or, where that was renamed, to the session in which `pane` is.
+    The socket has to be its `owner`'s (a uid, ours by default).
     Commands are run one batch at a time. With `lock`, the open client holds that file's kernel lock,
     and so does its child until it is gone, also after a crash of ours.
     """
@@ -66,6 +67,7 @@ class ControlClient:
         clock: Clock,
         lock: Path | None = None,
         pane: str | None = None,
+        owner: int | None = None,
     ) -> None:
         self.socket = socket
         self.session = session
@@ -75,6 +77,7 @@ class ControlClient:
         self._clock = clock
         self._lock_path = lock
         self._pane = pane
+        self._owner = owner
         self._is_renamed = False
         self._lock_fd: int | None = None
         self._turn = anyio.Lock()
@@ -212,7 +215,7 @@ class ControlClient:
         It is not connected to for that: a server of tmux up to 3.6 may crash when it loses a client while one attaches.
         """
         try:
-            check_socket(self.socket)
+            check_socket(self.socket, self._owner)
         except ForeignSocket as error:
             raise TmuxUnknown(str(error)) from error
         except OSError as error:

@@ -13,17 +13,17 @@ class ForeignSocket(PeerwakeError):
     code = "foreign-socket"
 
 
-def check_socket(socket: Path) -> None:
-    """Raise ForeignSocket unless a socket is ours, or not there; OSError where that cannot be seen.
+def check_socket(socket: Path, owner: int | None = None) -> None:
+    """Raise ForeignSocket unless a socket is its `owner`'s (a uid, ours by default), or not there.
 
     A socket belongs to the user who bound it, and nobody else can come to listen on it. A tmux client tells whom it
-    connects to its environment, and then whatever is typed.
+    connects to its environment, and then whatever is typed. Raises OSError where it cannot be seen whose it is.
     """
     try:
         status = socket.lstat()
     except FileNotFoundError:
         return
-    if status.st_uid != os.geteuid() or stat.S_ISLNK(status.st_mode):
+    if status.st_uid != (os.geteuid() if owner is None else owner) or stat.S_ISLNK(status.st_mode):
         what = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "another user's"
         raise ForeignSocket(
             f"{socket} is {what} (uid {status.st_uid}), and whoever listens there is told nothing;"
