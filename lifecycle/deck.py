@@ -1,22 +1,20 @@
 """What every drain of a host shares, and the text a message becomes."""
 
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 
 from lifecycle.board import Board
 from lifecycle.deaths import Deaths
 from lifecycle.flags import Flags
+from lifecycle.inbox import body_file
 from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session, Sessions
 from lifecycle.settle import Settler
 from lifecycle.terminals import Terminals
 from lifecycle.wake import Waker
-from transport.bulkhead import Area
 from transport.clock import Clock
 from transport.delivery import HandOver
-from transport.envelope import place_body, render
+from transport.envelope import render
 from transport.identity import SYSTEM, Identity
 from transport.message import Message
 from transport.spool.records import Lease
@@ -43,11 +41,8 @@ class Deck:
     async def text(self, session: Session, message: Message) -> str:
         """Return the envelope of a message; a body that cannot be typed is put into a file first. Raises OSError."""
         form = self.waker.table.get(session.identity.runtime).form(self.limits.inline_bytes)
-        inbox, body_file = Path(session.cwd) / ".peerwake" / "inbox", None
-        if not form.takes(message.body):
-            directory = self.terminals.bulkhead.of(Area.DIRECTORY, session.identity)
-            body_file = await directory.run(Path(session.cwd), partial(place_body, message, inbox, form))
-        return render(message, intelligence=self._intelligence(message.sender), body_file=body_file, form=form)
+        file = await body_file(self.terminals.bulkhead, session, message, form)
+        return render(message, intelligence=self._intelligence(message.sender), body_file=file, form=form)
 
     def _intelligence(self, sender: Identity) -> Intelligence:
         profile = self.resolver.registry.get(sender.personality)

@@ -1,21 +1,19 @@
 """What a fresh session is told before any message: its peer's `initial_prompt`, then its seed."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
 from itertools import count
-from pathlib import Path
 from typing import Final
 
+from lifecycle.inbox import body_file
 from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
-from transport.bulkhead import Area
 from transport.clock import Clock
 from transport.delivery import HandOver
-from transport.envelope import place_body, render
+from transport.envelope import render
 from transport.errors import PeerwakeError
 from transport.identity import SYSTEM
 from transport.logs import Logs
@@ -86,11 +84,9 @@ class InitialPrompt:
 
     async def _envelope(self, session: Session, message: Message) -> str:
         """Return the text as it is typed; one that cannot be is put into a file first. Raises OSError."""
-        form, body_file = self.terminals.form(session), None
-        if not form.takes(message.body):
-            directory, cwd = self.terminals.bulkhead.of(Area.DIRECTORY, session.identity), Path(session.cwd)
-            body_file = await directory.run(cwd, partial(place_body, message, cwd / ".peerwake" / "inbox", form))
-        return render(message, intelligence=Intelligence.ABSENT, body_file=body_file, form=form)
+        form = self.terminals.form(session)
+        file = await body_file(self.terminals.bulkhead, session, message, form)
+        return render(message, intelligence=Intelligence.ABSENT, body_file=file, form=form)
 
     async def _await_consumed(self, session: Session, message: Message) -> None:
         until = self.clock.monotonic() + self.limits.ready_seconds

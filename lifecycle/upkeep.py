@@ -15,6 +15,7 @@ import anyio.to_thread
 from lifecycle import canary
 from lifecycle.canary import Ensured
 from lifecycle.deck import Deck
+from lifecycle.inbox import inbox_of
 from lifecycle.panelogs import PaneLogs
 from lifecycle.steady import SteadyWall
 from transport.bulkhead import Area, NoAnswer
@@ -162,7 +163,8 @@ class Upkeep:
 
 def _ours(profile: Profile) -> tuple[Path, Path]:
     """Return where we keep files for a peer, the second of them those of long bodies."""
-    return profile.cwd / ".peerwake", profile.cwd / ".peerwake" / "inbox"
+    inbox = inbox_of(profile.cwd)
+    return inbox.parent, inbox
 
 
 def remove_bodies(paths: Iterable[Path]) -> int:
