@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from lifecycle import canary
-from lifecycle.session import Sessions, SessionUnreadable
 from mcp_server.cli.doctor.finding import Finding, ok, warning
+from mcp_server.cli.doctor.records import live_sessions
 from mcp_server.cli.logfiles import LogReader
 from transport.paths import Root
 from transport.process import ProcessId
@@ -21,7 +21,7 @@ KEPT_SNAPSHOTS: Final = 100
 
 def watcher(root: Root) -> Iterator[Finding]:
     """Live sessions are watched, and no death waits for its line."""
-    live = _live(root)
+    live = sum(1 for _ in live_sessions(root))
     if live and not canary.is_running(root):
         many = "session is" if live == 1 else "sessions are"
         text = f"{live} live {many} not watched: the death of a tmux server would go unexplained"
@@ -70,18 +70,6 @@ def _deaths(root: Root) -> Iterator[Finding]:
     if lost:
         text = f"{len(lost)} snapshots of deaths could not be written, the last is {lost[-1]}"
         yield warning("canary", text, f"check the disk: df -h {shlex.quote(str(root.logs))}")
-
-
-def _live(root: Root) -> int:
-    sessions, count = Sessions(root), 0
-    if not root.state.is_dir():
-        return 0
-    for identity in sessions.identities():
-        try:
-            count += sessions.live(identity) is not None
-        except SessionUnreadable:
-            continue
-    return count
 
 
 def _claims(root: Root) -> "Iterator[os.DirEntry[str]]":

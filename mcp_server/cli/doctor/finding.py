@@ -70,3 +70,8 @@ def warning(subject: str, text: str, mend: str | None = None) -> Finding:
 def error(subject: str, text: str, mend: str | None = None) -> Finding:
     """Return a finding that keeps something from working."""
     return Finding(Level.ERROR, subject, text, mend)
+
+
+def some(names: list[str]) -> str:
+    """Return the first three of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

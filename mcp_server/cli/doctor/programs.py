@@ -9,7 +9,7 @@ from typing import Final
 
 from lifecycle.runtimes.base import Runtime
 from lifecycle.runtimes.table import UnknownRuntime, load_table
-from mcp_server.cli.doctor.finding import Finding, error, ok, warning
+from mcp_server.cli.doctor.finding import Finding, error, ok, some, warning
 from transport.errors import PeerwakeError
 from transport.paths import Root
 from transport.process import DeadlinePassed, run
@@ -40,7 +40,7 @@ def runtimes(root: Root) -> Iterator[Finding]:
         try:
             runtime = table.get(name)
         except UnknownRuntime as problem:
-            yield error("runtimes", f"{problem} (declared by {_some(used[name])})", f"add {root.runtimes / name}.toml")
+            yield error("runtimes", f"{problem} (declared by {some(used[name])})", f"add {root.runtimes / name}.toml")
             continue
         yield from _client(runtime, used.get(name, []), root.runtimes / f"{name}.toml")
 
@@ -63,7 +63,7 @@ def _client(runtime: Runtime, users: list[str], override: Path) -> Iterator[Find
     elif users:
         yield error(
             "clients",
-            f"{runtime.name}: {program} is not on your PATH; {_some(users)} cannot be woken",
+            f"{runtime.name}: {program} is not on your PATH; {some(users)} cannot be woken",
             runtime.install or f"install {program}",
         )
     else:
@@ -99,7 +99,3 @@ def _version(path: str) -> tuple[str, str | None]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

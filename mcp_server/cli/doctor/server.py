@@ -1,7 +1,6 @@
 """The server: whether it answers, which version it is, and who supervises."""
 
 import fcntl
-import json
 import os
 import re
 import shlex
@@ -12,6 +11,7 @@ from typing import Any
 from mcp_server.cli.context import Context
 from mcp_server.cli.control import ask
 from mcp_server.cli.doctor.finding import Finding, error, ok, warning
+from mcp_server.cli.doctor.records import server_pid
 from mcp_server.cli.failures import Failure, NoServer, Refused
 from mcp_server.version import VERSION
 from transport.paths import Root
@@ -111,8 +111,7 @@ def _holder(root: Root) -> str:
 
 
 def _who_holds(root: Root) -> str:
-    try:
-        pid = int(json.loads(root.discovery.read_text("utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
+    pid = server_pid(root)
+    if pid is None:
         return f"fuser {shlex.quote(str(root.supervisor_lock))}"
     return f"see what it does: ps -p {pid}; if it hangs: kill {pid}"
