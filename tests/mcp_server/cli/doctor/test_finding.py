@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.cli.doctor.finding import MATTERS, Finding, Level, error, ok, warning
+from mcp_server.cli.doctor.finding import MATTERS, Finding, Level, error, ok, some, warning
 
 
 def test_each_kind_of_finding_has_its_level() -> None:
@@ -21,3 +21,11 @@ def test_what_is_not_well_says_why_that_matters(subject: str) -> None:
 
 def test_a_subject_that_nobody_has_explained_matters_for_no_reason() -> None:
     assert error("weather", "rain").matters is None
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a"], "a"), (["a", "b", "c"], "a, b, c"), (["a", "b", "c", "d"], "a, b, c and 1 more")],
+)
+def test_of_many_names_three_are_said(names: list[str], said: str) -> None:
+    assert some(names) == said
