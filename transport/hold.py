@@ -36,21 +36,13 @@ def _overruled(shown: ScreenState, said: ScreenState | None) -> ScreenState:
 
 
 def _hold(state: ScreenState, reading: Reading, quiet: bool, takes_input_while_busy: bool) -> Hold | None:
-    match state:
-        case ScreenState.UNKNOWN:
-            return Hold.UNKNOWN
-        case ScreenState.ASKS:
-            return Hold.ASKS
-        case ScreenState.DRAFT:
-            return Hold.DRAFT
-        case ScreenState.BUSY:
-            if reading.input_text or not quiet:
-                return Hold.DRAFT
-            return None if takes_input_while_busy and reading.input_text == "" else Hold.BUSY
-        case ScreenState.READY:
-            return None if quiet else Hold.DRAFT
-        case _:
-            assert_never(state)
+    if state is ScreenState.READY:
+        return None if quiet else Hold.DRAFT
+    if state is not ScreenState.BUSY:
+        return hold_of_state(state)
+    if reading.input_text or not quiet:
+        return Hold.DRAFT
+    return None if takes_input_while_busy and reading.input_text == "" else Hold.BUSY
 
 
 def hold_of_state(state: ScreenState) -> Hold | None:
