@@ -140,6 +140,13 @@ class Terminals:
         """Tell whether this was the last message pasted into a session, by whatever server."""
         return await self._pane(await self._terminal(session)).times_pasted(message_id) > 0
 
+    async def was_told(self, session: Session) -> bool:
+        """Tell whether anything was pasted into a session, by whatever server; raises TmuxUnknown."""
+        try:
+            return await self._pane(await self._terminal(session)).last_pasted() is not None
+        except TmuxGone:
+            return False
+
     def attempts(self, session: Session) -> int:
         """Return how often a message may be typed into a session."""
         return self.table.get(session.identity.runtime).attempts or self.limits.attempts

@@ -128,7 +128,7 @@ class Waker:
             self.resolver.refuse_unwakeable(identity)
             session = await self.present(identity)
             if session is not None:
-                return (session if session.is_ready else await self._bring_up(session, place)), False
+                return (session if session.is_ready else await self._take_over(session, place)), False
             return await self._start(identity, asked, topic, task, place), True
 
     async def _ask_directory(self, identity: Identity) -> None:
@@ -224,6 +224,22 @@ class Waker:
             )
         return session
 
+    async def _take_over(self, session: Session, place: Place) -> Session:
+        """Finish the start of a session that is there; what was typed into it says that its client was up already.
+
+        It may stand in the composer yet, or the client works on it: neither is the end of a boot.
+        """
+        if await self.terminals.was_told(session):
+            place.give_back()
+            return await self._greet(session)
+        return await self._bring_up(session, place)
+
+    async def _greet(self, session: Session) -> Session:
+        """Tell a client that is up what it is told first; from then on it gets its messages."""
+        await self._close_if_unwanted(session)
+        await self.initial.hand_over(session)
+        return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
+
     async def _bring_up(self, session: Session, place: Place) -> Session:
         """Bring a started session to its ready input line; raises SessionBlocked or WakeFailed."""
         await self._close_if_unwanted(session)
@@ -236,9 +252,7 @@ class Waker:
         match boot.end:
             case BootEnd.READY:
                 await self._await_tools(session)
-                await self._close_if_unwanted(session)
-                await self.initial.hand_over(session)
-                return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
+                return await self._greet(session)
             case BootEnd.BLOCKED:
                 raise SessionBlocked(boot.excerpt)
             case BootEnd.DIED:

@@ -1,6 +1,6 @@
 """A server that is gone at a chosen moment of a task: the next one does each task once, in order."""
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -9,6 +9,7 @@ import pytest
 from lifecycle.settle import Settler
 from lifecycle.terminals import Terminals
 from lifecycle.wake import Waker
+from tests.lifecycle.standstill import stand_still
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
@@ -38,24 +39,9 @@ POINTS: dict[str, tuple[type, str, bool]] = {
 }
 
 
-def stand_still(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, is_after: bool) -> anyio.Event:
-    """Let the first call of a method never return, before or after its work; the event tells when it got there."""
-    original: Callable[..., Awaitable[Any]] = getattr(kind, name)
-    reached = anyio.Event()
-
-    async def call(self: Any, *args: Any, **keywords: Any) -> Any:
-        is_first = not reached.is_set() and (kind is not Spool or WORKER in args or name == "stage")
-        if is_first and not is_after:
-            reached.set()
-            await anyio.sleep_forever()
-        result = await original(self, *args, **keywords)
-        if is_first and not reached.is_set():
-            reached.set()
-            await anyio.sleep_forever()
-        return result
-
-    monkeypatch.setattr(kind, name, call)
-    return reached
+def is_of_the_worker(kind: type, name: str, arguments: tuple[Any, ...]) -> bool:
+    """The spool is everybody's, and to stage a message names its id only."""
+    return kind is not Spool or WORKER in arguments or name == "stage"
 
 
 async def reply(shop: Workshop, replied: list[str]) -> None:
@@ -76,7 +62,8 @@ async def test_a_kill_at_this_moment_repeats_and_loses_nothing(
         first.peer("worker", WakePolicy.EPHEMERAL)
         first.peer("bob")
         sent = [(await first.send("worker", body, sender=Identity("scripted", "bob"))).message_id for body in TASKS]
-        reached = stand_still(monkeypatch, *POINTS[point])
+        kind, name, is_after = POINTS[point]
+        reached = stand_still(monkeypatch, kind, name, is_after, partial(is_of_the_worker, kind, name))
         tasks.start_soon(reply, first, [])
         async with first.supervised():
             with anyio.fail_after(30):

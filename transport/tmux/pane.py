@@ -148,9 +148,17 @@ class Pane:
 
     async def times_pasted(self, message_id: str, *, deadline: float = DEADLINE) -> int:
         """Return how often in a row a message was pasted without being found out of the way, by whatever server."""
+        match await self.last_pasted(deadline=deadline):
+            case (last, times) if last == message_id:
+                return times
+            case _:
+                return 0
+
+    async def last_pasted(self, *, deadline: float = DEADLINE) -> tuple[str, int] | None:
+        """Return the id of the message that was pasted last, by whatever server, and how often in a row."""
         (said,) = await self.control.batch([commands.input_facts(self.pane_id)], deadline=deadline)
         mark = said.lines[0].split()[3:]
-        return int(mark[1]) if mark[:1] == [message_id] else 0
+        return (mark[0], int(mark[1])) if mark else None
 
     async def paste(
         self, text: str, *, stance: Stance = ANY, mark: PasteMark | None = None, deadline: float = DEADLINE
