@@ -11,14 +11,17 @@ from lifecycle.resolve import Resolver
 from lifecycle.session import Session
 from lifecycle.states import Mode
 from lifecycle.terminals import Terminals
+from transport.bulkhead import NoAnswer
 from transport.clock import Clock
 from transport.delivery import HandOver
 from transport.envelope import render
 from transport.errors import PeerwakeError
+from transport.files import LockHeld
 from transport.identity import SYSTEM
 from transport.logs import Logs
 from transport.message import Message, accept, check_draft
-from transport.vocabulary import Intelligence, Receipt, Stage
+from transport.tmux.control import TmuxRefused, TmuxUnknown
+from transport.vocabulary import Hold, Intelligence, Receipt, Stage
 
 POLL_SECONDS: Final = 0.2
 ID_DIGITS: Final = 20
@@ -26,9 +29,19 @@ SEED_MARK: Final = "5eed"
 NONCE_DIGITS: Final = 12
 
 
+class NotTold(PeerwakeError):
+    """Nothing may be typed into the session now: what it is told first waits, and its messages behind it."""
+
+    code = "not-told"
+
+
+UNDECIDED: Final = (TmuxUnknown, TmuxRefused, LockHeld, NoAnswer)
+"""What says nothing of the session: what it is told first stays due."""
+
+
 @dataclass(frozen=True, slots=True)
 class InitialPrompt:
-    """Hands both over; a failure is logged and does not keep the messages back."""
+    """Hands both over, once nothing keeps them back; a failure is logged and does not keep the messages back."""
 
     resolver: Resolver
     terminals: Terminals
@@ -37,7 +50,11 @@ class InitialPrompt:
     limits: Limits
 
     async def hand_over(self, session: Session) -> None:
-        """Give a fresh session its peer's initial prompt, then its seed, each once, also over a killed server."""
+        """Give a fresh session its peer's initial prompt, then its seed, each once, also over a killed server.
+
+        Raises NotTold with the screen's last lines, or TmuxUnknown, TmuxRefused, LockHeld, NoAnswer: to be called
+        again.
+        """
         profile = self.resolver.registry.get(session.identity.personality)
         if session.mode is not Mode.FRESH:
             return
@@ -52,27 +69,32 @@ class InitialPrompt:
             if await self.terminals.find(session, message.id) is not None:
                 return
             outcome = await self._deliver(session, message)
+            if _is_kept_back(outcome):
+                raise NotTold(outcome.excerpt)
             taken = outcome.receipt is not None
             self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
             if outcome.receipt is Receipt.INJECTED:
                 await self._await_consumed(session, message)
+        except (NotTold, *UNDECIDED):
+            raise
         except (PeerwakeError, OSError) as error:
             self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)
 
     async def _deliver(self, session: Session, message: Message) -> HandOver:
-        """Hand it over until it is taken or nothing was typed, for a while; go on where an earlier server was."""
+        """Hand it over until it is taken, for a while; go on where an earlier server was."""
         terminals, text = self.terminals, await self._envelope(session, message)
         was_pasted = await terminals.was_pasted(session, message.id)
         reached = _Reached(Stage.PASTING if was_pasted else Stage.HELD)
         since = session.woke_at if was_pasted else self.clock.wall()
-        until, tries = self.clock.monotonic() + self.limits.ready_seconds, 0
+        began, tries = self.clock.monotonic(), 0
         while True:
             outcome = await terminals.deliver(
                 session, text, message.id, reached.reach, stage=reached.stage, is_repeated=was_pasted, since=since
             )
             tries += outcome.hold is None
-            is_over = tries >= terminals.attempts(session) or self.clock.monotonic() >= until
-            if outcome.receipt is not None or not outcome.typed or is_over:
+            seconds = self.limits.ready_seconds if outcome.typed else self.limits.blocked_seconds
+            is_over = tries >= terminals.attempts(session) or self.clock.monotonic() - began >= seconds
+            if outcome.receipt is not None or is_over:
                 return outcome
             await self.clock.sleep(POLL_SECONDS)
 
@@ -94,6 +116,11 @@ class InitialPrompt:
             if await self.terminals.find(session, message.id) is Receipt.CONSUMED:
                 return
             await self.clock.sleep(POLL_SECONDS)
+
+
+def _is_kept_back(outcome: HandOver) -> bool:
+    """Tell whether it waits for a person: nothing was typed, or it stands in the input line with what they typed."""
+    return not outcome.typed or (outcome.receipt is None and outcome.hold is Hold.DRAFT and outcome.submits == 0)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from lifecycle.boot import Boot, BootEnd
 from lifecycle.deaths import Deaths
 from lifecycle.exitcause import write_for_hook
 from lifecycle.flags import Flag
-from lifecycle.initial import InitialPrompt
+from lifecycle.initial import InitialPrompt, NotTold
 from lifecycle.launch import Launcher, refuse_intelligence
 from lifecycle.plan import Plan, Planner
 from lifecycle.resolve import Resolver
@@ -237,7 +237,10 @@ class Waker:
     async def _greet(self, session: Session) -> Session:
         """Tell a client that is up what it is told first; from then on it gets its messages."""
         await self._close_if_unwanted(session)
-        await self.initial.hand_over(session)
+        try:
+            await self.initial.hand_over(session)
+        except NotTold as error:
+            raise SessionBlocked(str(error)) from error
         return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
 
     async def _bring_up(self, session: Session, place: Place) -> Session:

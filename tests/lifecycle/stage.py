@@ -40,6 +40,7 @@ BOB = Identity("scripted", "bob")
 TAKEN = HandOver(Receipt.CONSUMED, None, True, "played", "")
 INJECTED = HandOver(Receipt.INJECTED, None, True, "played", "")
 UNTAKEN = HandOver(None, None, True, "typed, no receipt", "")
+HELD = HandOver(None, Hold.DRAFT, False, "nothing typed", "half a line")
 OnStage = Callable[[Stage], Awaitable[None]]
 
 
@@ -91,6 +92,8 @@ class Actor:
         play = self.plays.pop(0) if self.plays else TAKEN
         if isinstance(play, Exception) and getattr(play, "untouched", False):
             raise play
+        if isinstance(play, HandOver) and not play.typed:
+            return play
         await on_stage(Stage.PASTING)
         self.typed.append(message_id)
         self.texts.append(text)

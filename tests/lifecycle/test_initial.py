@@ -1,22 +1,29 @@
 """The initial prompt: first of all, once, and never in the way of messages."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from lifecycle.initial import InitialPrompt
+from lifecycle.initial import InitialPrompt, NotTold
 from lifecycle.session import Session
 from lifecycle.states import Mode, SendStatus
-from tests.lifecycle.stage import ALICE, INJECTED, TAKEN, UNTAKEN, Scene, scene
-from tests.lifecycle.workshop import workshop
+from lifecycle.terminals import Terminals
+from tests.lifecycle.stage import ALICE, HELD, INJECTED, TAKEN, UNTAKEN, Scene, scene
+from tests.lifecycle.workshop import until, workshop
+from transport.bulkhead import NoAnswer
+from transport.delivery import HandOver
 from transport.envelope import Form, parse
+from transport.files import LockHeld
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.message import MESSAGE_ID
 from transport.paths import Root
-from transport.tmux.control import TmuxGone, TmuxUnknown
-from transport.vocabulary import Receipt, Stage
+from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
+from transport.vocabulary import Hold, Receipt, Stage
 
 CAROL = Identity("scripted", "carol")
 
@@ -86,7 +93,8 @@ async def test_what_was_not_taken_at_once_is_looked_for_again(stage: Scene) -> N
 async def test_the_next_server_goes_on_with_the_same_text(stage: Scene) -> None:
     stage.actor.plays = [TmuxUnknown("no answer")]
     session = stage.session(CAROL)
-    await initial(stage).hand_over(session)
+    with pytest.raises(TmuxUnknown):
+        await initial(stage).hand_over(session)
     await stage.clock.advance(60)
     await initial(stage).hand_over(session)
     assert stage.actor.stages == [Stage.HELD, Stage.PASTING]
@@ -102,7 +110,55 @@ async def test_it_is_given_up_after_some_attempts(stage: Scene) -> None:
     assert len(stage.actor.typed) == stage.actor.attempts(stage.session(CAROL))
 
 
-@pytest.mark.parametrize("play", [TmuxGone("dead"), TmuxUnknown("no answer"), OSError(28, "No space left on device")])
+async def test_what_was_submitted_and_perhaps_taken_is_given_up_after_some_time(stage: Scene) -> None:
+    stage.actor.plays = [replace(HELD, typed=True, submits=1)] * 1000
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: "ev=initial-prompt" in stage.log("lifecycle"))
+    assert "taken=false" in stage.log("lifecycle").lower()
+
+
+UNDECIDED = [TmuxUnknown("no"), TmuxRefused("no"), LockHeld("held"), NoAnswer(Path("files"), "give no answer")]
+
+
+@pytest.mark.parametrize("play", UNDECIDED)
+async def test_what_says_nothing_of_the_session_leaves_it_due(stage: Scene, play: Exception) -> None:
+    stage.actor.plays = [play]
+    session = stage.session(CAROL)
+    with pytest.raises(type(play)):
+        await initial(stage).hand_over(session)
+    await initial(stage).hand_over(session)
+    assert stage.log("lifecycle").count("ev=initial-prompt ") == 1
+    assert "ev=initial-prompt-failed" not in stage.log("lifecycle")
+
+
+async def test_what_keeps_it_back_for_a_moment_is_waited_for(stage: Scene) -> None:
+    stage.actor.plays = [HELD, HELD]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: "ev=initial-prompt" in stage.log("lifecycle"))
+    assert "taken=true" in stage.log("lifecycle").lower()
+
+
+@pytest.mark.parametrize("is_pasted", [False, True])
+async def test_what_keeps_it_back_for_long_keeps_the_messages_back_too(stage: Scene, is_pasted: bool) -> None:
+    stage.actor.plays = [replace(HELD, typed=is_pasted)] * 1000
+    told: list[str] = []
+
+    async def hand_over() -> None:
+        try:
+            await initial(stage).hand_over(stage.session(CAROL))
+        except NotTold as error:
+            told.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hand_over)
+        await stage.clock.until(lambda: told)
+    assert told == ["half a line"]
+    assert "ev=initial-prompt" not in stage.log("lifecycle")
+
+
+@pytest.mark.parametrize("play", [TmuxGone("dead"), OSError(28, "No space left on device")])
 async def test_a_failure_is_logged_and_raises_nothing(stage: Scene, play: object) -> None:
     stage.actor.plays = [play]  # type: ignore[list-item]
     await initial(stage).hand_over(stage.session(CAROL))
@@ -133,3 +189,27 @@ async def test_it_comes_before_the_message_that_woke_the_peer(root: Root) -> Non
             assert (await shop.send(body="one", wait=30)).status is SendStatus.DELIVERED
             assert (await shop.send(body="two", wait=30)).status is SendStatus.DELIVERED
         assert shop.prompts() == ["You are Alice.", "one", "two"]
+
+
+@pytest.mark.live
+async def test_a_half_typed_line_keeps_it_back_and_it_still_comes_first(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, typed = Terminals.deliver, anyio.Event()
+
+    async def deliver(self: Terminals, session: Session, *args: Any, **keywords: Any) -> HandOver:
+        if not typed.is_set():
+            typed.set()
+            shop.tmux(ALICE, "send-keys", "-l", "half a line")
+            await until(lambda: "half a line" in shop.tmux(ALICE, "capture-pane", "-p"))
+        return await original(self, session, *args, **keywords)
+
+    monkeypatch.setattr(Terminals, "deliver", deliver)
+    async with workshop(root) as shop:
+        shop.peer(initial_prompt="You are Alice.")
+        async with shop.supervised():
+            await shop.send(body="one", wait=0)
+            await until(lambda: shop.supervisor.deck.board.status(ALICE).hold is Hold.BLOCKED)
+            assert shop.prompts() == []
+            shop.tmux(ALICE, "send-keys", "C-u")
+            await until(lambda: shop.prompts() == ["You are Alice.", "one"])
