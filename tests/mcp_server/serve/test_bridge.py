@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import stdio_client
 
 import mcp_server.serve.bridge as bridge
+from mcp_server.serve.bridge_loop import Bridge, Config
 from mcp_server.serve.bridge_session import NO_SERVER
 from mcp_server.serve.options import ServeOptions
 from tests.mcp_server import bridge_server
@@ -382,6 +384,28 @@ async def test_who_greets_with_anything_else_is_no_server(root: Root, greeting: 
     async with impostor(root, greet), bridged(root) as process:
         answer = await process.ask(call(1))
         assert "the server did not accept the connection" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("said", [b'{"ok": false, "error": {"message": "not you"}}', b'{"ok": true}\n{"id": 1}'])
+def test_what_a_server_said_before_it_closed_counts_also_when_that_is_noticed_in_writing(
+    root: Root, tmp_path: Path, said: bytes
+) -> None:
+    output = tmp_path / "output"
+    with socket.socket(socket.AF_UNIX) as listener, output.open("wb") as file:
+        listener.bind(str(root.server_socket))
+        listener.listen()
+        bridge = Bridge(Config(str(root.home), [], 5.0, None), stdout=file.fileno())
+        bridge._connect()
+        bridge._take(json.dumps(call(1)).encode())
+        bridge._flush()
+        server, _ = listener.accept()
+        server.sendall(said + b"\n")
+        server.close()
+        bridge._take(json.dumps(call(2)).encode())
+        bridge._flush()
+    (answer,) = map(json.loads, output.read_text().splitlines()[:1])
+    assert answer["id"] == 1
+    assert "not you" in answer["error"]["message"] if b"false" in said else "error" not in answer
 
 
 # no server yet
