@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.faults.bodies import digest
 from tests.faults.books import Books, Broken
 from tests.faults.cast import Cast
 from tests.faults.fault import Expectations
@@ -76,6 +77,7 @@ class Bookkeeper:
             ephemeral=frozenset(peer.identity for peer in self.cast.recipients if peer.policy == "ephemeral"),
             posts=frozenset(peer.identity for peer in self.cast.posts),
             unready=frozenset(peer.identity for peer in self.cast.unready),
+            openings={peer.identity: digest(peer.opening) for peer in self.cast.every if peer.opening is not None},
             letters=self.letters,
             drafts={identity: self.expects.drafts(identity) for identity in every},
             typed={identity: self.expects.prompts(identity) for identity in every},

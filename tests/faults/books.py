@@ -43,7 +43,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One prompt as an agent recorded it; `place` is its place in the recipient's life: session's start, line."""
+    """One prompt as an agent recorded it; `place` is its place in the recipient's life: session's start, line.
+
+    `is_opening`: it says to be what its peer's sessions are told first.
+    """
 
     identity: str
     session: str
@@ -55,6 +58,7 @@ class Taken:
     is_whole: bool
     text: str = ""
     notice_of: str | None = None
+    is_opening: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,8 @@ class Books:
     """Everything that is known from outside.
 
     `ephemeral` are the identities of workers, `posts` those of who the senders are, `unready` those of peers that
-    never take anything. `letters` are dead
-    letters of the operator, who gets no notices. `in_flight` is what was typed before anybody could see where to.
+    never take anything. `openings` are the digests of what is told first. `letters` are dead letters of the operator,
+    who gets no notices. `in_flight` is what was typed before anybody could see where to.
     """
 
     sent: list[Sent] = field(default_factory=list)
@@ -124,6 +128,7 @@ class Books:
     ephemeral: Collection[str] = frozenset()
     posts: Collection[str] = frozenset()
     unready: Collection[str] = frozenset()
+    openings: Mapping[str, str] = field(default_factory=dict)
     letters: Collection[str] = frozenset()
     drafts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     typed: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -139,8 +144,12 @@ class Books:
         return [each for each in self.taken if each.notice_of is not None]
 
     def consumed(self) -> set[str]:
-        """Return the ids of all messages that some agent took; a notice is none."""
-        return {each.message_id for each in self.taken if each.message_id is not None and each.notice_of is None}
+        """Return the ids of all messages that some agent took; neither notices nor what is told first."""
+        return {
+            each.message_id
+            for each in self.taken
+            if each.message_id is not None and each.notice_of is None and not each.is_opening
+        }
 
     def answered(self) -> set[str]:
         """Return the ids of the tasks with a reply from a session that took them.

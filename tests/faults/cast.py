@@ -87,18 +87,23 @@ def make_cast(world: World, size: Size) -> Cast:
     world.root.config.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
     (world.root.home / "home").mkdir(exist_ok=True)
     warm = [
-        _make(world, f"peer{number}", "warm", RULES | {"boot": BOOTS[number % len(BOOTS)]})
+        _make(world, f"peer{number}", "warm", RULES | {"boot": BOOTS[number % len(BOOTS)]}, has_opening=number % 2 == 1)
         for number in range(size.peers)
     ]
-    workers = [_make(world, f"worker{number}", "ephemeral", WORKER_RULES) for number in range(size.workers)]
+    workers = [
+        _make(world, f"worker{number}", "ephemeral", WORKER_RULES, has_opening=number % 2 == 1)
+        for number in range(size.workers)
+    ]
     posts = [_make(world, f"via-{kind}", "warm", RULES) for kind in (*KINDS, CLI)]
     return Cast([*warm, *workers], posts, make_unready(world))
 
 
-def _make(world: World, name: str, policy: str, rules: dict[str, Any]) -> Peer:
-    cwd = world.create(name, *(["--ephemeral"] if policy == "ephemeral" else []))
+def _make(world: World, name: str, policy: str, rules: dict[str, Any], *, has_opening: bool = False) -> Peer:
+    opening = f"You are {name}, and you do what you are told." if has_opening else None
+    flags = ["--ephemeral"] if policy == "ephemeral" else []
+    cwd = world.create(name, *flags, *(["--initial-prompt", opening] if opening else []))
     (cwd / "scripted.json").write_text(json.dumps(rules))
-    return Peer(name, f"scripted-{name}", policy, cwd)
+    return Peer(name, f"scripted-{name}", policy, cwd, opening)
 
 
 def make_senders(world: World, cast: Cast, size: Size, seed: int, tally: Tally) -> list[Sender]:

@@ -66,7 +66,7 @@ def _tasks(books: Books) -> Iterator[Broken]:
     sessions: dict[str, set[str | None]] = defaultdict(set)
     takes: dict[str, list[Taken]] = defaultdict(list)
     for each in books.taken:
-        if each.identity in books.ephemeral and each.message_id is not None:
+        if each.identity in books.ephemeral and each.message_id is not None and not each.is_opening:
             sessions[each.session].add(each.message_id)
             takes[each.message_id].append(each)
     for session, ids in sessions.items():

@@ -20,12 +20,16 @@ class NotYet(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One recipient of the run; `policy` is "warm", "ephemeral", or "unready" of one that takes nothing."""
+    """One recipient of the run; `policy` is "warm", "ephemeral", or "unready" of one that takes nothing.
+
+    `opening` is what each of its sessions is told first, if anything.
+    """
 
     name: str
     identity: str
     policy: str
     cwd: Path
+    opening: str | None = None
 
 
 class Expectations:

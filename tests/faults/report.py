@@ -28,6 +28,8 @@ def summary(outcome: Outcome, command: str) -> str:
         f" refused {told[Told.REFUSED]}, never told {told[Told.UNKNOWN]}",
         f"typed when a screen had just come up: {len(early)} times,"
         f" {sum(ENTER in each.keys for each in early)} with Enter",
+        f"told something first {sum(each.is_opening for each in books.taken)} sessions,"
+        f" {sum(books.seen.untold.values())} have not taken it according to the log",
         f"sessions seen {len(books.seen.lives)}, ended {sum(each.gone_at is not None for each in books.seen.lives)};"
         f" stops that took effect {len(books.seen.stops)}, flags of crash loops {len(books.seen.failed)};"
         f" drafts {len(drafts)}, {sum(each.was_seen for _, each in drafts)} of them seen,"

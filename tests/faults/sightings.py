@@ -1,5 +1,6 @@
 """What was seen of sessions from outside, and what the product wrote down of their ends. Imports nothing of ours."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,7 +51,8 @@ class Sightings:
 
     `flagged` are the times with a stop flag, `stops` those parts of them in which no client ran any more, `failed` the
     times with the flag of a crash loop. `blows` are the pids that were killed on purpose, `flags` all flags that were
-    set on purpose. `full_at` is when no room was left on the disk: then nothing can be written down.
+    set on purpose. `untold` counts the sessions of which was written down that they did not take what they were told
+    first. `full_at` is when no room was left on the disk: then nothing can be written down.
     """
 
     lives: list[Life] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Sightings:
     blows: Mapping[int, str] = field(default_factory=dict)
     flags: Mapping[str, frozenset[str]] = field(default_factory=dict)
     full_at: list[float] = field(default_factory=list)
+    untold: Counter[str] = field(default_factory=Counter)
 
     def was_full(self, at: float) -> bool:
         """Tell whether a line of that moment may be missing for want of room."""

@@ -12,6 +12,8 @@ from tests.faults.sightings import Line
 from tests.faults.vigil import GONE_SECONDS, Standing
 from tests.faults.witness import Witness
 from tests.live.world import World
+from transport.clock import SystemClock
+from transport.logs import Logs
 from transport.paths import Root
 from transport.process import identify
 
@@ -166,3 +168,17 @@ def test_a_draft_is_judged_when_its_end_would_have_been_noticed(
     for at, look in looks:
         standing.look(look, 1.0 + at)
     assert standing.is_judged is is_judged
+
+
+def test_who_has_not_taken_what_is_told_first_stands_in_the_log(world: World) -> None:
+    log = Logs(world.root.logs, SystemClock()).lifecycle
+    for ev, fields in (
+        ("initial-prompt", {"taken": True}),
+        ("initial-prompt", {"taken": False}),
+        ("initial-prompt-failed", {"reason": "dead"}),
+        ("seed", {"taken": False}),
+    ):
+        log.write(ev, identity=ALICE, **fields)
+    witness = Witness(world)
+    witness.read_logs()
+    assert witness.seen.untold == {ALICE: 2}

@@ -22,6 +22,7 @@ MESSAGE_ID: Final = re.compile(r"m_[0-9a-z]{20}")
 UNCERTAIN: Final = re.compile(r"may have been|may or may not|has gone|no peerwake server answers")
 SHOWN: Final = 1 << 14
 SYSTEM: Final = "peerwake"
+OPENING_TOPIC: Final = "initial-prompt"
 
 
 @dataclass(slots=True)
@@ -99,7 +100,8 @@ class Transcripts:
             case "user":
                 taken = read_prompt(peer.identity, file.session, (file.began, file.line), record["at"], record["text"])
                 self.taken.append(taken)
-                self._count(peer.identity)
+                if not taken.is_opening:
+                    self._count(peer.identity)
                 self._given_up(taken)
                 self._unanswered(peer, file)
             case "tool_use":
@@ -173,6 +175,7 @@ def read_prompt(identity: str, session: str, place: tuple[float, int], at: float
     attributes, is_whole = dict(ATTRIBUTE.findall(found[3])), is_envelope(text)
     body = _body(text[found.end() : -len(_end(found[1]))], attributes) if is_whole else text
     sender = attributes.get("from")
+    is_opening = sender == SYSTEM and attributes.get("topic") == OPENING_TOPIC
     notice = NOTICE.match(body) if sender == SYSTEM else None
     return Taken(
         identity,
@@ -184,7 +187,8 @@ def read_prompt(identity: str, session: str, place: tuple[float, int], at: float
         digest(body),
         is_whole,
         text[:SHOWN],
-        (notice[1] if notice else "") if sender == SYSTEM else None,
+        (notice[1] if notice else "") if sender == SYSTEM and not is_opening else None,
+        is_opening,
     )
 
 

@@ -20,6 +20,8 @@ LOOK_SECONDS: Final = 0.1
 ROOM_BYTES: Final = 1 << 16
 STOPPED: Final = "stopped"
 PLACES: Final = {"exits.log": ("server_pid", "cause"), "lifecycle.log": ("tmux", "why")}
+OPENING_KINDS: Final = ("initial-prompt", "initial-prompt-failed")
+TOLD: Final = "True"
 KINDS: Final = ("session-exit", "server-exit", "close")
 
 
@@ -95,6 +97,8 @@ class Witness:
         """
         logs = self.world.root.logs
         lines = [line for name in PLACES for path in sorted(logs.glob(f"{name}*")) for line in _lines(path)]
+        for path in logs.glob("lifecycle.log*"):
+            self.seen.untold.update(_untold(path))
         self.seen.lines = [*lines, *sorted(self._closed - set(lines), key=str)]
 
 
@@ -114,6 +118,14 @@ def _last_closed(state: Path) -> Iterator[Line]:
             data = json.loads(path.read_text())
             if data["end"] is not None and data["is_closing"]:
                 yield Line("close", path.stem, int(data["tmux"]["pid"]), str(data["end"]))
+
+
+def _untold(path: Path) -> Iterator[str]:
+    """Yield the identity of each session that was told something first and has not taken it."""
+    for text in path.read_text("utf-8", "replace").splitlines():
+        fields = fields_of(text)
+        if fields.get("ev") in OPENING_KINDS and fields.get("taken") != TOLD:
+            yield fields.get("identity", "")
 
 
 def _lines(path: Path) -> Iterator[Line]:
