@@ -36,7 +36,8 @@ def _entered(books: Books) -> Iterator[Broken]:
 def _strange(books: Books) -> Iterator[Broken]:
     """All else is a part of a paste of a message that this one took later, or typed by people.
 
-    What was given up before anybody took it is known to nobody: who was to get such a message is not judged.
+    What was given up before anybody took it is known to nobody: who was to get such a message is not judged, nor is
+    who has not taken what is told first.
     """
     untaken = _untaken(books)
     for each in books.in_flight:
@@ -50,11 +51,14 @@ def _strange(books: Books) -> Iterator[Broken]:
 
 def _untaken(books: Books) -> set[str]:
     """Return who was to get something that was given up and that nobody took."""
+    untold = {identity for identity, count in books.seen.untold.items() if count}
     left = books.given_up() - books.consumed()
     named = [NOTICE.search(each.text) for each in books.notices if each.notice_of in left]
-    return {each.recipient for each in books.sent if each.message_id in left} | {
-        f"{found[3]}-{found[2]}" for found in named if found is not None
-    }
+    return (
+        untold
+        | {each.recipient for each in books.sent if each.message_id in left}
+        | {f"{found[3]}-{found[2]}" for found in named if found is not None}
+    )
 
 
 def _pieces(keys: str) -> Iterator[str]:

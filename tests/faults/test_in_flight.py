@@ -121,6 +121,15 @@ def test_a_desk_is_cleared_where_somebody_had_a_draft() -> None:
     assert found(made) == []
 
 
+def test_who_has_not_taken_what_is_told_first_is_not_judged() -> None:
+    made = books(f"{BEGIN}half of what nobody took, and long enough")
+    assert found(made) == [NOBODY]
+    made.seen.untold[VIA] = 1
+    assert found(made) == [NOBODY]
+    made.seen.untold[ALICE] = 1
+    assert found(made) == []
+
+
 def test_who_was_to_get_a_message_that_nobody_took_is_not_judged() -> None:
     made = books(f"{BEGIN}unknown{END}")
     made.sent.append(sent(3))

@@ -259,7 +259,8 @@ def inside(world: World, name: str, token: str | None, out: Path) -> dict[str, A
 def begin(world: World, name: str, token: str | None, out: Path, reaper: int = 0, limit: str = "") -> None:
     """Start such a process; it speaks as soon as it is not a child of `reaper`, under a lower `limit` if given."""
     script = world.root.home / "ask.py"
-    script.write_text(ASK)
+    if not script.exists():  # one that started before may be reading it just now
+        script.write_text(ASK)
     words = [sys.executable, str(script), str(world.root.server_socket), token or "", str(out), str(reaper), limit]
     words = ["env", "-i", *words]
     command = f"setsid {shlex.join(words)} </dev/null >/dev/null 2>&1"
