@@ -11,6 +11,7 @@ from lifecycle.runtimes.table import load_table
 from lifecycle.session import Session, Sessions
 from lifecycle.states import End
 from lifecycle.terminals import Terminals
+from lifecycle.topics import normal
 from tests.clients.client import Client, eventually
 from tests.clients.product import Product
 from tests.model_wire import Conversation, Role
@@ -27,12 +28,20 @@ FIELD: Final = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 
 
 async def say(product: Product, body: str, topic: str | None = None, *, name: str = NAME) -> str:
-    """Send a message, wait until it is taken and answered, and return its id."""
+    """Send a message, wait until it is taken and answered and its topic is noted, and return its id.
+
+    The server writes the session's record then, and `reap` is another process: only one at a time may.
+    """
     sent = await product.send(name, body, "--wait", "60", *(("--topic", topic) if topic else ()))
     assert sent["status"] == "delivered", f"{sent}\n{product.log('lifecycle')}\n{product.log('delivery')}"
     client = await product.client(name)
     await client.until(ScreenState.READY)
     await client.pane.aclose()  # who looks at a session keeps it from being idle
+
+    async def is_noted() -> bool | None:
+        return normal(topic or "") in map(normal, product.session(name).topics) or None
+
+    assert topic is None or await eventually(is_noted, 10), product.log("lifecycle")
     return str(sent["message_id"])
 
 
