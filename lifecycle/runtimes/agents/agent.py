@@ -234,9 +234,11 @@ class Agent:
             self._accept(self._prompts.pop(0))
 
     def _accept(self, text: str) -> None:
+        # Whoever sees the prompt in the transcript may change the rules: they are for the next one.
+        rules = read_script(self.cwd)
         # What it cannot write down it does not do: nobody could tell later that it was done.
         if self.transcript.write("user", text=text):
-            self._job = turn(self, text)
+            self._job = turn(self, text, rules)
         else:
             self.note(self.transcript.problem)
         self._advance(None)

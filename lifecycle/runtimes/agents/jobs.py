@@ -1,6 +1,6 @@
 """What the agent does at its start and with a prompt: generators that yield what they wait for."""
 
-from lifecycle.runtimes.agents.rules import Script, fill, read_script
+from lifecycle.runtimes.agents.rules import Script, fill
 from lifecycle.runtimes.agents.view import Question
 
 TYPE_CHECKING = False
@@ -64,11 +64,11 @@ def boot(agent: "Agent", script: Script) -> "Job":
             return
 
 
-def turn(agent: "Agent", text: str) -> "Job":
-    """Answer one prompt by the first rule that takes it."""
+def turn(agent: "Agent", text: str, rules: bytes) -> "Job":
+    """Answer one prompt by the first of these rules that takes it."""
     from lifecycle.runtimes.agents import envelope
 
-    script = Script(read_script(agent.cwd))
+    script = Script(rules)
     letter = envelope.read(text)
     rule, groups = script.find(letter.body, agent.used)
     if script.problem:

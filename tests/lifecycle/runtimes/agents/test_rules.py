@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lifecycle.runtimes.agents.agent import Agent
 from lifecycle.runtimes.agents.envelope import Letter
-from lifecycle.runtimes.agents.rules import Script, fill
+from lifecycle.runtimes.agents.record import Transcript
+from lifecycle.runtimes.agents.rules import FILE, Script, fill
 
 
 def script(content: Any) -> Script:
@@ -63,3 +66,22 @@ def test_boot_and_rules_in_one_object() -> None:
     assert made.boot["trust"]
     assert made.boot["seconds"] == 0
     assert (made.mcp, made.queue_while_busy, made.rules) == ("off", False, [{"say": "x"}])
+
+
+def test_a_prompt_that_can_be_seen_in_the_transcript_has_its_rules_already(tmp_path: Path) -> None:
+    """Whoever waits for it there may write the rules for the next one at once."""
+    script = tmp_path / FILE
+    script.write_text('[{"say": "by the old ones"}]')
+
+    class Watched(Transcript):
+        def write(self, kind: str, **fields: object) -> bool:
+            is_written = super().write(kind, **fields)
+            if kind == "user":
+                script.write_text('[{"say": "by the new ones"}]')
+            return is_written
+
+    transcript = Watched(str(tmp_path / "transcripts"), "s1", {})
+    Agent(transcript, str(tmp_path))._accept("hello")
+    transcript.close()
+    records = [json.loads(line) for line in Path(transcript.path).read_text().splitlines()]
+    assert [record["text"] for record in records if "text" in record] == ["hello", "by the old ones"]
