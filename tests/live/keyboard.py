@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tests.live.world import TOP, World, until
 
+PREFIX = b"\x02"
+
 
 @contextmanager
 def at_a_terminal(world: World, *words: str, cwd: Path = TOP) -> Iterator["Terminal"]:
@@ -49,6 +51,21 @@ class Terminal:
 
     def type(self, text: bytes) -> None:
         os.write(self._leader, text)
+
+    def command(self, keys: bytes) -> None:
+        """Press the prefix of tmux and what follows, as a person does, who looks first at what has been drawn.
+
+        tmux takes what comes within a millisecond of its client's attach for a paste, in which no key is bound.
+        """
+        seen = -1
+
+        def is_still() -> bool:
+            nonlocal seen
+            before, seen = seen, len(self._shown)
+            return before == seen
+
+        until(is_still, 10, "a terminal on which nothing more is drawn")
+        self.type(PREFIX + keys)
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -88,7 +88,7 @@ def test_run_in_a_directory(world: World, tmp_path: Path) -> None:
         terminal.shows("»")
         first = fence(world)
         assert world.session("scripted-alice")["mode"] == "fresh"
-        terminal.type(b"\x02d")
+        terminal.command(b"d")
         assert terminal.process.wait(10) == 0
     with at_a_terminal(world, "run", cwd=cwd) as terminal:
         terminal.shows("peerwake attach alice, or replace it: peerwake run --replace")
@@ -112,7 +112,7 @@ def test_attach_during_a_wake(world: World) -> None:
     with at_a_terminal(world, "attach", "alice") as terminal:
         terminal.shows("»")
         terminal.shows("hello")
-        terminal.type(b"\x02d")
+        terminal.command(b"d")
         assert terminal.process.wait(10) == 0
     until(lambda: bodies(world) == ["hello"], 20, "the message")
 
