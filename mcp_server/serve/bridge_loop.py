@@ -25,7 +25,6 @@ REFUSED_SECONDS = 2.0
 FIRST_RETRY = 0.01
 LAST_RETRY = 0.25
 PATIENT_RETRY = 1.0
-CLOSED = "the server closed the connection"
 
 
 class Config:
@@ -174,7 +173,8 @@ class Bridge:
             except BlockingIOError:
                 pass
             except OSError:
-                self._read_last(self._socket)
+                # What it said before it closed is read first: why it refuses us, or what it has done.
+                self._to_server.clear()
         if self._to_client:
             try:
                 del self._to_client[: os.write(self._stdout, self._to_client)]
@@ -183,30 +183,19 @@ class Bridge:
 
     # the server
 
-    def _read_last(self, connection: _socket.socket) -> None:
-        """The server takes nothing more: what it said before counts, why it refuses us or what it has done."""
-        while self._socket is connection and self._read_server(connection):
-            pass
-        if self._socket is connection:
-            self._disconnected(CLOSED)
-
-    def _read_server(self, connection: _socket.socket) -> bool:
-        """Take what the server says, and tell whether there may be more."""
+    def _read_server(self, connection: _socket.socket) -> None:
         try:
             data = connection.recv(1 << 16)
         except BlockingIOError:
-            return False
+            return
         except OSError:
             data = b""
         if not data:
-            self._disconnected(CLOSED)
-            return False
+            self._disconnected("the server closed the connection")
+            return
         self._from_server += data
-        if b"\n" in data:
-            self._take_answers()
-        return True
-
-    def _take_answers(self) -> None:
+        if b"\n" not in data:
+            return
         *lines, rest = bytes(self._from_server).split(b"\n")
         self._from_server = bytearray(rest)
         for line in lines:

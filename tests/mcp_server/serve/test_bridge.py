@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import select
 import shlex
 import signal
 import socket
@@ -391,10 +392,11 @@ def test_what_a_server_said_before_it_closed_counts_also_when_that_is_noticed_in
     root: Root, tmp_path: Path, said: bytes
 ) -> None:
     output = tmp_path / "output"
-    with socket.socket(socket.AF_UNIX) as listener, output.open("wb") as file:
+    keyboard, client = socket.socketpair()
+    with keyboard, client, socket.socket(socket.AF_UNIX) as listener, output.open("wb") as file:
         listener.bind(str(root.server_socket))
         listener.listen()
-        bridge = Bridge(Config(str(root.home), [], 5.0, None), stdout=file.fileno())
+        bridge, poll = Bridge(Config(str(root.home), [], 5.0, None), keyboard.fileno(), file.fileno()), select.poll()
         bridge._connect()
         bridge._take(json.dumps(call(1)).encode())
         bridge._flush()
@@ -403,6 +405,8 @@ def test_what_a_server_said_before_it_closed_counts_also_when_that_is_noticed_in
         server.close()
         bridge._take(json.dumps(call(2)).encode())
         bridge._flush()
+        while bridge._socket is not None:
+            bridge._once(poll)
     (answer,) = map(json.loads, output.read_text().splitlines()[:1])
     assert answer["id"] == 1
     assert "not you" in answer["error"]["message"] if b"false" in said else "error" not in answer
