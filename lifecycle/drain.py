@@ -12,6 +12,7 @@ from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
 from lifecycle.session import Session, SessionUnreadable
 from lifecycle.steady import SteadyWall
+from lifecycle.terminals import UNANSWERED
 from lifecycle.wake import UNDECIDED, SessionBlocked, WakeFailed
 from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
@@ -142,7 +143,7 @@ class Drain:
             self.unknown_since = None
             deck.board.update(self.identity, hold=None, detail=None, is_handing_over=True)
             await self.hand_over(session, lease)
-        except (TmuxUnknown, TmuxRefused, LockHeld, NoAnswer) as error:
+        except UNANSWERED as error:
             await self._held(Hold.UNKNOWN, str(error))
         except TmuxGone as error:
             if await anyio.to_thread.run_sync(session.is_alive):

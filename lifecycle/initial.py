@@ -10,17 +10,14 @@ from lifecycle.limits import Limits
 from lifecycle.resolve import Resolver
 from lifecycle.session import Session
 from lifecycle.states import Mode
-from lifecycle.terminals import Terminals
-from transport.bulkhead import NoAnswer
+from lifecycle.terminals import UNANSWERED, Terminals
 from transport.clock import Clock
 from transport.delivery import HandOver
 from transport.envelope import render
 from transport.errors import PeerwakeError
-from transport.files import LockHeld
 from transport.identity import SYSTEM
 from transport.logs import Logs
 from transport.message import Message, accept, check_draft
-from transport.tmux.control import TmuxRefused, TmuxUnknown
 from transport.vocabulary import Hold, Intelligence, Receipt, Stage
 
 POLL_SECONDS: Final = 0.2
@@ -33,10 +30,6 @@ class NotTold(PeerwakeError):
     """Nothing may be typed into the session now: what it is told first waits, and its messages behind it."""
 
     code = "not-told"
-
-
-UNDECIDED: Final = (TmuxUnknown, TmuxRefused, LockHeld, NoAnswer)
-"""What says nothing of the session: what it is told first stays due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ class InitialPrompt:
             self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
             if outcome.receipt is Receipt.INJECTED:
                 await self._await_consumed(session, message)
-        except (NotTold, *UNDECIDED):
+        except (NotTold, *UNANSWERED):
             raise
         except (PeerwakeError, OSError) as error:
             self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)

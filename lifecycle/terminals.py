@@ -22,12 +22,13 @@ from transport.clock import Clock
 from transport.delivery import HandOver, Pace, Target, deliver, gate
 from transport.envelope import Form
 from transport.errors import PeerwakeError
+from transport.files import LockHeld
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
 from transport.process import ProcessId, identify
 from transport.screen import read_screen
-from transport.tmux.control import ControlClient, TmuxGone
+from transport.tmux.control import ControlClient, TmuxGone, TmuxRefused, TmuxUnknown
 from transport.tmux.ending import kill
 from transport.tmux.listener import listener
 from transport.tmux.pane import Pane
@@ -36,6 +37,9 @@ from transport.tmux.survey import Surveyor
 from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 
 GLANCE_SECONDS: Final = 0.25
+UNANSWERED: Final = (TmuxUnknown, TmuxRefused, LockHeld, NoAnswer)
+"""What says nothing of a session or its files: nothing is concluded from it, look again."""
+
 OnStage = Callable[[Stage], Awaitable[None]]
 OnSession = Callable[[Session], None]
 

@@ -24,16 +24,14 @@ from lifecycle.runtimes.table import Table
 from lifecycle.session import Session, Sessions, SessionUnreadable
 from lifecycle.start import Start
 from lifecycle.states import End, Mode, StartReason
-from lifecycle.terminals import Terminals
+from lifecycle.terminals import UNANSWERED, Terminals
 from transport.bulkhead import Area, NoAnswer
 from transport.errors import PeerwakeError
-from transport.files import LockHeld
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.paths import Root
 from transport.process import DeadlinePassed
 from transport.profile import Profile
-from transport.tmux.control import TmuxRefused, TmuxUnknown
 from transport.tmux.ending import wait_dead
 
 LOCK_SECONDS: Final = 1.0
@@ -62,7 +60,7 @@ class AlreadyWaking(PeerwakeError):
     code = "already-waking"
 
 
-UNDECIDED: Final = (AlreadyWaking, TmuxUnknown, TmuxRefused, SessionUnreadable, DeadlinePassed, LockHeld, NoAnswer)
+UNDECIDED: Final = (AlreadyWaking, SessionUnreadable, DeadlinePassed, *UNANSWERED)
 """What a wake raises where nothing is known of the session or its directory: nothing is concluded, look again."""
 
 
