@@ -48,7 +48,7 @@ def _matches(books: Books) -> Iterator[Broken]:
     by_id = {each.message_id: each for each in books.sent if each.message_id is not None}
     by_digest = {each.digest: each for each in books.sent}
     for each in books.taken:
-        if each.message_id is None or each.notice_of is not None or each.is_opening or not each.is_whole:
+        if each.message_id is None or each.is_ours or not each.is_whole:
             continue
         sent = by_id.get(each.message_id) or by_digest.get(each.digest)
         if sent is None:
@@ -80,7 +80,7 @@ def _doubled(books: Books) -> Iterator[Broken]:
             yield Broken("doubled", f"{message_id} was taken {count} times by {identity}")
     by_digest: dict[str, set[str]] = defaultdict(set)
     for each in books.taken:
-        if each.message_id is not None and each.notice_of is None and not each.is_opening and each.is_whole:
+        if each.message_id is not None and not each.is_ours and each.is_whole:
             by_digest[each.digest].add(each.message_id)
     # A worker that takes its task again may reply again, in the same words.
     again = {each.digest for each in books.sent if each.sender in books.ephemeral}

@@ -60,6 +60,11 @@ class Taken:
     notice_of: str | None = None
     is_opening: bool = False
 
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether the product itself wrote it: a notice, or what is told first."""
+        return self.notice_of is not None or self.is_opening
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -145,11 +150,7 @@ class Books:
 
     def consumed(self) -> set[str]:
         """Return the ids of all messages that some agent took; neither notices nor what is told first."""
-        return {
-            each.message_id
-            for each in self.taken
-            if each.message_id is not None and each.notice_of is None and not each.is_opening
-        }
+        return {each.message_id for each in self.taken if each.message_id is not None and not each.is_ours}
 
     def answered(self) -> set[str]:
         """Return the ids of the tasks with a reply from a session that took them.

@@ -120,18 +120,21 @@ def _last_closed(state: Path) -> Iterator[Line]:
                 yield Line("close", path.stem, int(data["tmux"]["pid"]), str(data["end"]))
 
 
+def _read(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the fields of each line of a log."""
+    return map(fields_of, path.read_text("utf-8", "replace").splitlines())
+
+
 def _untold(path: Path) -> Iterator[str]:
     """Yield the identity of each session that was told something first and has not taken it."""
-    for text in path.read_text("utf-8", "replace").splitlines():
-        fields = fields_of(text)
+    for fields in _read(path):
         if fields.get("ev") in OPENING_KINDS and fields.get("taken") != TOLD:
             yield fields.get("identity", "")
 
 
 def _lines(path: Path) -> Iterator[Line]:
     pid, why = PLACES[path.name.partition(".log")[0] + ".log"]
-    for text in path.read_text("utf-8", "replace").splitlines():
-        fields = fields_of(text)
+    for fields in _read(path):
         if fields.get("ev") in KINDS and fields.get(pid, "").isdecimal():
             who = fields.get("identity", ""), int(fields[pid])
             yield Line(fields["ev"], *who, fields.get(why, ""), fields.get("server_started", ""))
