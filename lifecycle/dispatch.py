@@ -27,7 +27,7 @@ HOPELESS = frozenset({Hold.STOPPED, Hold.CRASH_LOOPING})
 
 @dataclass(frozen=True, slots=True)
 class Dispatcher:
-    """Accepts messages; `kick` tells the drain of an identity that there is one.
+    """Accepts messages; `arrived` sees that an identity's drain runs when there is one.
 
     `is_supervised` tells whether this process delivers, `is_live` whether an identity has a session, and
     `repeated` hears whose message was only the repetition of one that was accepted.
@@ -39,7 +39,7 @@ class Dispatcher:
     limits: Limits
     clock: Clock
     rate: RateLimit
-    kick: Callable[[Identity], None]
+    arrived: Callable[[Identity], None]
     is_supervised: Callable[[], bool]
     is_live: Callable[[Identity], bool]
     repeated: Callable[[Identity], Awaitable[None]]
@@ -101,7 +101,7 @@ class Dispatcher:
 
     def _tell(self, sender: Identity, recipient: Identity) -> None:
         """Tell the drains of both ends that a message is on disk."""
-        self.kick(recipient)
+        self.arrived(recipient)
         self.board.sent(sender)
 
     async def _answer(

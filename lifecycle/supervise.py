@@ -99,13 +99,20 @@ class Supervisor:
         return Running(self.drains.keys(), self.vigil.watched.keys())
 
     def kick(self, identity: Identity) -> None:
-        """A message waits for this identity: see that its drain runs and looks."""
+        """Something about the queue of this identity changed: see that its drain runs and looks at once."""
+        if drain := self.drains.get(identity):
+            drain.poke()
+        self.arrived(identity)
+
+    def arrived(self, identity: Identity) -> None:
+        """A message was accepted for this identity: see that its drain runs.
+
+        One that runs is left alone and comes to it in its turn: what it waits for now concerns the message before.
+        """
         if self.tasks is None:
             return
-        drain = self.drains.get(identity)
-        if drain is not None:
+        if identity in self.drains:
             self.again.add(identity)
-            drain.poke()
             return
         try:
             drain = self.drains[identity] = self._new_drain(identity)

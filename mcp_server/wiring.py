@@ -201,7 +201,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
         version=VERSION,
         root=on.root.home,
         registry=on.registry,
-        dispatcher=_dispatcher(on, supervisor, kick),
+        dispatcher=_dispatcher(on, supervisor),
         fleet=_fleet(on, supervisor),
         queues=_queues(on, supervisor, kick),
         verbs=Verbs(on.resolver, on.flags, on.sessions, terminals, crashes, waker, supervisor, renewer, on.logs),
@@ -214,7 +214,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
     )
 
 
-def _dispatcher(on: _Ground, supervisor: Supervisor, kick: Kick) -> Dispatcher:
+def _dispatcher(on: _Ground, supervisor: Supervisor) -> Dispatcher:
     return Dispatcher(
         on.resolver,
         on.spool,
@@ -222,7 +222,7 @@ def _dispatcher(on: _Ground, supervisor: Supervisor, kick: Kick) -> Dispatcher:
         on.limits,
         on.clock,
         RateLimit(on.limits),
-        kick,
+        supervisor.arrived,
         is_supervised=lambda: supervisor.is_running,
         is_live=lambda identity: identity in supervisor.watched,
         repeated=lambda sender: TaskEnd(supervisor.deck, sender).repeated(),

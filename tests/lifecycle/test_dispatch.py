@@ -26,14 +26,14 @@ SECONDS = 0.3
 
 @dataclass
 class Desk:
-    """A dispatcher over a scene; `kick` and the state of the supervisor are a test's to choose."""
+    """A dispatcher over a scene; `arrived` and the state of the supervisor are a test's to choose."""
 
     stage: Scene
     supervised: bool = True
     live: bool = False
-    kicked: list[Identity] = field(default_factory=list)
+    arrivals: list[Identity] = field(default_factory=list)
     repeats: list[Identity] = field(default_factory=list)
-    on_kick: Callable[[Identity], None] | None = None
+    on_arrival: Callable[[Identity], None] | None = None
     dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Desk:
             deck.limits,
             self.stage.clock,
             RateLimit(deck.limits, self.stage.clock.monotonic),
-            self._kick,
+            self._arrived,
             lambda: self.supervised,
             lambda _: self.live,
             self._repeated,
@@ -54,10 +54,10 @@ class Desk:
     async def _repeated(self, identity: Identity) -> None:
         self.repeats.append(identity)
 
-    def _kick(self, identity: Identity) -> None:
-        self.kicked.append(identity)
-        if self.on_kick is not None:
-            self.on_kick(identity)
+    def _arrived(self, identity: Identity) -> None:
+        self.arrivals.append(identity)
+        if self.on_arrival is not None:
+            self.on_arrival(identity)
 
     async def send(
         self,
@@ -91,7 +91,7 @@ async def test_refusals_accept_nothing(desk: Desk) -> None:
     with pytest.raises(InvalidInput, match="wait_seconds"):
         await desk.send("carol", wait=-1)
     assert await desk.stage.spool.waiting() == {}
-    assert desk.kicked == []
+    assert desk.arrivals == []
 
 
 async def test_a_full_queue_and_a_fast_sender_are_refused(desk: Desk) -> None:
@@ -147,7 +147,7 @@ async def test_who_waits_while_the_server_ends_is_told_what_is_known(desk: Desk)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
         with anyio.fail_after(10):
-            while not desk.kicked:  # noqa: ASYNC110
+            while not desk.arrivals:  # noqa: ASYNC110
                 await anyio.sleep(0.001)
         desk.stage.deck.board.release()
     results.append(await desk.send(wait=100))
@@ -166,7 +166,7 @@ async def test_delivered_is_said_only_with_a_receipt(desk: Desk) -> None:
         deck.board.woke(identity)
         await deck.settler.consumed(lease, "transcript")
 
-    desk.on_kick = settle
+    desk.on_arrival = settle
     async with anyio.create_task_group() as tasks:
         result = await desk.send()
     assert (result.status, result.reason, result.woke, result.queue_depth) == (SendStatus.DELIVERED, None, True, 0)
@@ -178,7 +178,7 @@ async def test_a_message_given_up_while_its_sender_waits_is_an_error(desk: Desk)
         assert lease is not None
         await desk.stage.deck.settler.bury(lease, "no client")
 
-    desk.on_kick = lambda identity: tasks.start_soon(bury, identity)
+    desk.on_arrival = lambda identity: tasks.start_soon(bury, identity)
     async with anyio.create_task_group() as tasks:
         with pytest.raises(DeadLetter, match="no client"):
             await desk.send()
@@ -263,10 +263,10 @@ async def test_a_sender_that_leaves_in_the_middle_leaves_a_message_somebody_know
     assert scope.cancelled_caught
     with anyio.fail_after(5):
         while True:
-            if await desk.stage.spool.depth(ALICE) == 1 and desk.kicked:
+            if await desk.stage.spool.depth(ALICE) == 1 and desk.arrivals:
                 break
             await anyio.sleep(0.001)
-    assert desk.kicked == [ALICE]
+    assert desk.arrivals == [ALICE]
 
 
 async def test_a_reply_tells_the_drain_of_its_sender(desk: Desk) -> None:

@@ -94,6 +94,33 @@ async def test_a_kick_starts_one_drain_and_pokes_it_afterwards(shop: Workshop) -
     assert shop.supervisor.drains == {}
 
 
+async def test_what_arrives_behind_a_message_that_waits_has_nobody_look_and_a_kick_has(root: Root) -> None:
+    looks, original = [], Spool.next_due
+
+    async def counted(self: Spool, identity: Identity) -> float | None:
+        looks.append(identity)
+        return await original(self, identity)
+
+    async with workshop(root, backoff_seconds=3600, backoff_max_seconds=7200) as shop, shop.supervised():
+        shop.peer()
+        await _spooled(shop, at=shop.deck.clock.wall())
+        lease = await shop.deck.spool.lease(ALICE, "a session", shop.deck.clock.wall())
+        assert lease is not None
+        await shop.deck.settler.failed(lease, "not now")
+        shop.supervisor.kick(ALICE)
+        await until(lambda: shop.deck.board.status(ALICE).hold is Hold.BACKOFF)
+        Spool.next_due = counted  # type: ignore[method-assign]
+        try:
+            for _ in range(20):
+                assert (await shop.send("alice", sender=BOB)).reason is Hold.BACKOFF
+            assert looks == []
+            shop.supervisor.kick(ALICE)
+            await until(lambda: looks)
+        finally:
+            Spool.next_due = original  # type: ignore[method-assign]
+        assert looks == [ALICE]
+
+
 async def test_a_registry_that_cannot_be_read_fails_no_sender(shop: Workshop) -> None:
     async with shop.supervised():
         shop.root.registry.write_text('{"version": 99, "peers": {}}')
