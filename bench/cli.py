@@ -11,12 +11,14 @@ from bench.ground import bare_python, ground, median_ms, seconds_of, spread
 from bench.machine import TOP
 from bench.rows import Row, answer, not_run
 from bench.terms import TERMS
+from mcp_server.cli.exits import Exit
 from tests.live.world import World
 
 FLOOR: Final = "python -I -S -c pass"
 PEERS: Final = 10
+QUEUE: Final = ("send", "sleeper", "hello", "--wait", "0")
 COMMANDS: Final[dict[str, Sequence[str]]] = {
-    "peerwake send --wait 0": ("send", "sleeper", "hello", "--wait", "0"),
+    "peerwake send --wait 0": QUEUE,
     "peerwake send (delivered)": ("send", "alice", "hello"),
     "peerwake list": ("list",),
     "peerwake list --json": ("list", "--json"),
@@ -24,6 +26,8 @@ COMMANDS: Final[dict[str, Sequence[str]]] = {
     "peerwake --help": ("--help",),
     "peerwake send --help": ("send", "--help"),
 }
+FOUND: Final[dict[str, Sequence[int]]] = {"doctor": (0, 1, 2), "verify": (0, 1)}
+"""How commands end that looked at everything, whatever they found."""
 PS: Final = "peerwake ps --json"
 ANSWERS: Final = {"peerwake send (delivered)": "cli.send", "peerwake list": "cli.list", PS: "cli.ps"}
 if find_spec("mcp_server.cli.commands.ps"):
@@ -70,15 +74,17 @@ def _prepare(world: World) -> None:
 
 
 def command(world: World, *words: str) -> None:
-    """Run one command as the installed script does."""
+    """Run one command as the installed script does; raises AssertionError when it did not do what is measured."""
     argv = [sys.executable, "-m", "mcp_server", *words]
-    subprocess.run(argv, env=world.env, cwd=TOP, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(argv, env=world.env, cwd=TOP, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    wanted = (Exit.QUEUED,) if words == QUEUE else FOUND.get(words[0], (Exit.OK,))
+    assert done.returncode in wanted, f"peerwake {' '.join(words)} ended with {done.returncode}: {done.stderr.decode()}"
 
 
 def one_after_the_other(world: World, seconds: float) -> float:
     """Return how many sends a second one shell gets accepted."""
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        command(world, *COMMANDS["peerwake send --wait 0"])
+        command(world, *QUEUE)
         count += 1
     return count / (time.perf_counter() - began)

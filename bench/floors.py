@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.callers import Caller
 from bench.ground import bare_python, median_ms, spread
-from bench.mcp_calls import server
+from bench.mcp_calls import EMPTY, empty_tool
 from bench.physical import APPEND, ROUND_TRIP, fsyncs, round_trips, times
 from bench.rows import Row
 
@@ -43,8 +43,8 @@ def _row(name: str, seconds: list[float]) -> Row:
 
 
 def _empty_calls(count: int) -> list[float]:
-    with server() as served, Caller(served.empty, served.credential) as caller:
-        caller.prepare("empty", {})
+    with empty_tool() as path, Caller(path, None) as caller:
+        caller.prepare(EMPTY, {})
         for _ in range(count):
             caller.ask()
             caller.answer()

@@ -20,7 +20,7 @@ FIGURES: Final = {
     "resident": Figure("resident memory of the server", "MiB", 0),
     "descriptors": Figure("descriptors of the server", "", 1),
     "threads": Figure("threads of the server, those of the last seconds included", "", 0.25),
-    "idle": Figure("processor of everything of ours, idle", "% of a core", 1),
+    "idle": Figure("processor of everything of ours between two ticks", "% of a core", 1),
     "tick": Figure("processor of the server with a tick each second", "% of a core", 1),
     "send": Figure("send → consumed, to one of them", "ms", 0),
     "wake": Figure("send → consumed, one more that sleeps", "ms", 0),

@@ -1,6 +1,8 @@
-"""Tool calls through MCP on the unix socket: accepted sends beside an empty tool on the same transport."""
+"""Tool calls through MCP on the unix socket: accepted sends beside an empty tool on the same transport.
 
-import json
+The sends go to `peerwake serve` as anybody starts it, and to live peers that are busy: accepted, and kept waiting.
+"""
+
 import selectors
 import shutil
 import statistics
@@ -15,40 +17,38 @@ from pathlib import Path
 from typing import Final
 
 from bench.callers import Caller
+from bench.ground import Rules, ground
 from bench.machine import TOP
 from bench.physical import APPEND, ROUND_TRIP, fsyncs, round_trips
 from bench.rows import Row, answer
+from tests.live.control import Control
+from tests.live.world import World
 
 CALLERS: Final = 32
+RECIPIENTS: Final = 4
+AT_WORK: Final[Rules] = [{"sleep_forever": True}]
+NO_LIMIT: Final = 10_000_000
 BEST_PEER: Final = 241
 FLOOR: Final = "an empty tool"
 BODY: Final = "x" * 200
 SEND: Final = "send_to_peer"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The sockets of the server under test."""
-
-    send: str
-    empty: str
-    credential: str
+EMPTY: Final = "empty"
 
 
 @contextmanager
-def server(prefix: Sequence[str] = ()) -> Iterator[Served]:
-    """Run the server in a process and a root of its own; `prefix` are the words before its command line."""
+def empty_tool() -> Iterator[str]:
+    """Run a server with an empty tool in a process and a root of its own; yields its socket."""
     home = Path(tempfile.mkdtemp(prefix="pwb-", dir="/tmp"))
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "bench.mcp_server_process", str(home)],
+        [sys.executable, "-m", "bench.empty_tool", str(home)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=TOP,
+        text=True,
     )
     try:
         assert process.stdout is not None and process.stdin is not None
-        told = json.loads(process.stdout.readline())
-        yield Served(told["send"], told["empty"], told["credential"])
+        yield process.stdout.readline().strip()
         process.stdin.close()
         process.wait(20)
     finally:
@@ -57,21 +57,37 @@ def server(prefix: Sequence[str] = ()) -> Iterator[Served]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def at_work(prefix: Sequence[str] = ()) -> Iterator[World]:
+    """Run a server whose peers are live and busy for ever; `prefix` are the words before its command line."""
+    with ground(sends_per_minute=NO_LIMIT, queue_cap=NO_LIMIT) as world:
+        for number in range(RECIPIENTS):
+            world.create(f"peer{number}", rules=AT_WORK)
+        world.prefix = tuple(prefix)
+        world.serve()
+        world.prefix = ()
+        with Control(world.root) as control:
+            for number in range(RECIPIENTS):
+                assert control.send(f"peer{number}", "work", wait_seconds=60)["status"] == "delivered"
+        yield world
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Calls per second over all connections, and how long one call took, in seconds."""
+    """How many calls were answered, how many a second, and how long one took, in seconds."""
 
+    count: int
     rate: float
     median: float
     longest: float
 
 
-def load(path: str, credential: str, tool: str, callers: int, seconds: float) -> Load:
+def load(path: str, tool: str, callers: int, seconds: float) -> Load:
     """Have each connection call again as soon as it is answered."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        made = [stack.enter_context(Caller(path, credential)) for _ in range(callers)]
-        for number, caller in enumerate(made, start=1):
-            arguments = {"personality": f"peer{number}", "message": BODY} if tool == SEND else {}
+        made = [stack.enter_context(Caller(path, None)) for _ in range(callers)]
+        for number, caller in enumerate(made):
+            arguments = {"personality": f"peer{number % RECIPIENTS}", "message": BODY} if tool == SEND else {}
             caller.prepare(tool, arguments, number)
             selector.register(caller.socket, selectors.EVENT_READ, caller)
             caller.ask()
@@ -83,7 +99,7 @@ def load(path: str, credential: str, tool: str, callers: int, seconds: float) ->
                 count += 1
                 key.data.ask()
         took = [one for caller in made for one in caller.seconds]
-        return Load(count / (now - began), statistics.median(took), max(took))
+        return Load(count, count / (now - began), statistics.median(took), max(took))
 
 
 def run(quick: bool) -> list[Row]:
@@ -93,14 +109,22 @@ def run(quick: bool) -> list[Row]:
     send: list[Load] = []
     appends: list[float] = []
     trips: list[float] = []
-    with server() as served, tempfile.TemporaryDirectory(prefix="pwb-", dir="/tmp") as directory:
+    with (
+        empty_tool() as nothing,
+        at_work() as world,
+        tempfile.TemporaryDirectory(prefix="pwb-", dir="/tmp") as directory,
+    ):
+        server = str(world.root.server_socket)
         for _ in range(rounds):
-            empty.append(load(served.empty, served.credential, "empty", CALLERS, seconds))
-            send.append(load(served.send, served.credential, SEND, CALLERS, seconds))
+            empty.append(load(nothing, EMPTY, CALLERS, seconds))
+            send.append(load(server, SEND, CALLERS, seconds))
             appends += fsyncs(Path(directory), count // rounds)
             trips += round_trips(count // rounds)
-        one_empty = load(served.empty, served.credential, "empty", 1, seconds)
-        one = load(served.send, served.credential, SEND, 1, seconds)
+        one_empty = load(nothing, EMPTY, 1, seconds)
+        one = load(server, SEND, 1, seconds)
+        kept = sum(world.depth(f"peer{number}") for number in range(RECIPIENTS))
+    told = sum(each.count for each in (*send, one))
+    assert kept >= told, f"{told} sends were accepted, and {kept} messages are there"
     append, trip = statistics.median(appends), statistics.median(trips)
     return [*_many(send, empty, append, trip), *_one(one, one_empty, trip)]
 
@@ -109,7 +133,7 @@ def _many(send: Sequence[Load], empty: Sequence[Load], append: float, trip: floa
     """Return the rows of many callers; `append` and `trip` are the seconds of one of the floors each."""
     ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
     sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
-    spread = f"{min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
+    spread = f"to {RECIPIENTS} busy peers; {min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
     trips = f"{sends * trip:.2g} × as many as round trips of one byte between two processes ({trip * 1e6:.3g} µs)"
     best = f"{sends / BEST_PEER:.3g} × the best peer's {BEST_PEER}; one append takes {append * 1e6:.3g} µs"
     return [

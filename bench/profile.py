@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.ground import ground
-from bench.mcp_calls import CALLERS, SEND, load, server
+from bench.mcp_calls import CALLERS, SEND, at_work, load
 from bench.profile_floors import hand_over_floors, wake_floors
 from bench.rows import markdown
 from bench.steps import HAND_OVER, WAKE, Step, breakdown
@@ -86,10 +86,13 @@ def send(quick: bool) -> str:
     """Profile a server that accepts what 32 callers send."""
     with tempfile.TemporaryDirectory(prefix="pwb-", dir="/tmp") as name:
         out = Path(name) / "profile.json"
-        with server(prefix(out, ())) as served:
+        with at_work(prefix(out, ())) as world:
             began = time.monotonic()
-            measured = load(served.send, served.credential, SEND, CALLERS, 1.0 if quick else 5.0)
+            measured = load(str(world.root.server_socket), SEND, CALLERS, 1.0 if quick else 5.0)
             window = (began, time.monotonic())
+            (process,) = world.servers
+            process.terminate()
+            process.wait(60)
         return f"{measured.rate:,.0f} sends a second while profiled\n\n{shares(read(out), [window])}"
 
 

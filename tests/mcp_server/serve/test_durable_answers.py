@@ -28,13 +28,13 @@ CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(?: resumed>|\()")
 
 
 @contextmanager
-def server(home: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def server(home: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a server that accepts and delivers nothing; killed at the end if it still runs."""
-    argv = [*prefix, sys.executable, "-m", "bench.mcp_server_process", str(home)]
+    argv = [*prefix, sys.executable, "-m", "tests.mcp_server.serve.accepting_server", str(home)]
     with subprocess.Popen(argv, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield process, json.loads(process.stdout.readline())
+            yield process, process.stdout.readline().strip()
         finally:
             process.kill()
 
@@ -80,8 +80,8 @@ class Disk:
 @pytest.mark.skipif(not CAN_TRACE, reason="needs strace")
 def test_each_of_many_answers_comes_after_the_fsync_of_its_message(root: Root, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    with server(root.home, *TRACE, "-o", str(trace)) as (process, told), ExitStack() as stack:
-        callers = [stack.enter_context(Caller(told["send"], told["credential"])) for _ in range(CALLERS)]
+    with server(root.home, *TRACE, "-o", str(trace)) as (process, path), ExitStack() as stack:
+        callers = [stack.enter_context(Caller(path, None)) for _ in range(CALLERS)]
         for turn in range(ROUNDS):
             for place, caller in enumerate(callers):
                 number = 1000 + turn * CALLERS + place
@@ -121,8 +121,8 @@ def test_a_killed_server_has_on_disk_what_it_answered_once_and_in_order(root: Ro
     chance = random.Random(5)
     answered: list[list[str]] = [[] for _ in range(CALLERS)]
     for _ in range(4):
-        with server(root.home) as (process, told), ExitStack() as stack:
-            callers = [stack.enter_context(Caller(told["send"], told["credential"])) for _ in range(CALLERS)]
+        with server(root.home) as (process, path), ExitStack() as stack:
+            callers = [stack.enter_context(Caller(path, None)) for _ in range(CALLERS)]
             threads = [threading.Thread(target=hammer, args=(callers[n], n, answered[n])) for n in range(CALLERS)]
             for thread in threads:
                 thread.start()

@@ -1,19 +1,15 @@
-"""A server for the benchmarks: real registry, dispatcher, spool and transports, and beside it an empty tool.
+"""A server that only accepts: real registry, dispatcher, spool and transports, and no supervisor.
 
-`python -m bench.mcp_server_process HOME` prints one JSON line with the sockets, the URL and the operator's
-credential, and serves until its standard input ends. Nothing is delivered: what is accepted stays queued.
+`python -m tests.mcp_server.serve.accepting_server HOME` prints the path of its socket and serves until its standard
+input ends. It starts no process, so that every system call of its trace is its own.
 """
 
-import asyncio
-import json
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import anyio.lowlevel
-import mcp_types as types
-from mcp.server.lowlevel import Server
 
 from lifecycle.board import Board
 from lifecycle.dispatch import Dispatcher
@@ -22,17 +18,10 @@ from lifecycle.limits import Limits
 from lifecycle.requests import SendRequest, SendResult
 from lifecycle.resolve import RateLimit, Resolver
 from mcp_server.heap import settle_heap
-from mcp_server.serve.callers import Callers
-from mcp_server.serve.control import Control
 from mcp_server.serve.credentials import load_credentials
-from mcp_server.serve.front import Doorman, Front
-from mcp_server.serve.inflight import InFlight
-from mcp_server.serve.lines import LineServer
+from mcp_server.serve.front import Front
 from mcp_server.serve.options import ServeOptions
-from mcp_server.serve.sockets import unix_listener
-from mcp_server.serve.verbs import ServerFacts
 from mcp_server.service import Progress, Service
-from mcp_server.tools.server import Context
 from transport.clock import SystemClock
 from transport.identity import Identity
 from transport.logs import Log
@@ -41,8 +30,7 @@ from transport.profile import Profile, host, make_profile, tenant
 from transport.registry import Registry
 from transport.spool.spool import Spool
 
-PEERS = 33
-EMPTY_SOCKET = "empty.sock"
+PEERS = 16
 LIMITS = Limits(sends_per_minute=100_000_000, queue_cap=100_000_000)
 
 
@@ -97,17 +85,8 @@ def a_profile(number: int, cwd: Path) -> Profile:
     )
 
 
-def empty_server() -> Server[Any]:
-    """An MCP server with one tool that does nothing, made the ordinary way."""
-
-    async def call(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        return types.CallToolResult(content=[types.TextContent(text="ok")])
-
-    return Server("empty", on_call_tool=call)
-
-
 async def serve(home: Path) -> None:
-    """Serve both until standard input ends."""
+    """Serve until standard input ends."""
     root, clock = Root(home), SystemClock()
     root.prepare()
     registry = Registry(root)
@@ -122,37 +101,16 @@ async def serve(home: Path) -> None:
             limits=LIMITS,
             clock=clock,
             rate=RateLimit(LIMITS),
-            kick=lambda identity: None,
+            arrived=lambda identity: None,
             is_supervised=lambda: False,
             is_live=lambda identity: False,
             repeated=lambda identity: anyio.lowlevel.checkpoint(),
         )
         service = cast(Service, AcceptingService(root, dispatcher))
-        options = ServeOptions(port=0)
-        front = Front(service, credentials, options, clock, log)
+        front = Front(service, credentials, ServeOptions(port=None), clock, log)
         addresses = await group.start(front.run)
-        callers, in_flight = Callers(service, credentials), InFlight()
-        facts = ServerFacts(clock, clock.monotonic(), in_flight, lambda: 0)
-        control = Control(service, callers, facts, in_flight, log)
-        lines = LineServer(empty_server(), callers, control, options, "bench", log)
-        with unix_listener(root.run / EMPTY_SOCKET) as unix:
-            loop = asyncio.get_running_loop()
-            empty = await loop.create_unix_server(
-                lambda: Doorman(cast(Any, None), lines, group, options, log), sock=unix.socket
-            )
-            print(
-                json.dumps(
-                    {
-                        "send": addresses.socket,
-                        "empty": str(root.run / EMPTY_SOCKET),
-                        "http": addresses.http,
-                        "credential": credentials.operator_credential(),
-                    }
-                ),
-                flush=True,
-            )
-            await anyio.to_thread.run_sync(sys.stdin.buffer.read)
-            empty.close()
+        print(addresses.socket, flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.buffer.read)
         front.stop()
         group.cancel_scope.cancel()
 
