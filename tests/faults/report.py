@@ -19,6 +19,7 @@ def summary(outcome: Outcome, command: str) -> str:
     consumed, early = len(books.consumed()), books.in_flight
     attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
     drafts = [(identity, each) for identity, sittings in books.sittings.items() for each in sittings]
+    tasks = [each for each in books.taken if each.identity in books.ephemeral and each.message_id]
     judged = [identity for identity, each in drafts if each.is_judged]
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
@@ -26,6 +27,8 @@ def summary(outcome: Outcome, command: str) -> str:
         f"accepted {told[Told.ACCEPTED]}, consumed {consumed} ({consumed / outcome.seconds:.1f}/s),"
         f" given up {len(books.given_up())} ({untaken} of peers that take nothing, {len(books.notices)} notices),"
         f" refused {told[Told.REFUSED]}, never told {told[Told.UNKNOWN]}",
+        f"workers took {len({each.message_id for each in tasks})} tasks in {len({each.session for each in tasks})}"
+        " sessions",
         f"typed when a screen had just come up: {len(early)} times,"
         f" {sum(ENTER in each.keys for each in early)} with Enter",
         f"told something first {sum(each.is_opening for each in books.taken)} sessions,"

@@ -20,6 +20,8 @@ PLANS = Path(__file__).parent / "plans"
 ORDINARY = ("every-kind-1", "every-kind-2", "seed-22", "seed-43", "workers")
 SMALL_DISK = ("disk-full", "seed-2005")
 MUST_STRIKE = {"disk-full": {"disk full": 3}}
+AT_LEAST = {"accepted": 100, "consumed": 50, "workers took": 2}
+"""What a run has to have judged, on the slowest of machines: books of nothing balance."""
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk of its own")
 
 
@@ -31,11 +33,18 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a
     ],
 )
 def test_the_books_balance(name: str, more: tuple[str, ...]) -> None:
-    argv = [sys.executable, "-m", "tests.faults", "--plan", str(PLANS / f"{name}.txt"), *more]
+    plan = PLANS / f"{name}.txt"
+    argv = [sys.executable, "-m", "tests.faults", "--plan", str(plan), *more]
     done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     said = f"{done.stdout}\n{done.stderr[-3000:]}"
     assert done.returncode == 0, said
     assert "every book balances" in done.stdout
+    for what, least in AT_LEAST.items():
+        found = re.search(rf"\b{what} (\d+)", done.stdout)
+        assert found is not None and int(found[1]) >= least, said
+    planned = sum(not line.startswith(("#", "seed", "seconds")) for line in plan.read_text().splitlines())
+    total = re.search(r"^faults (\d+):", done.stdout, re.MULTILINE)
+    assert total is not None and 2 * int(total[1]) >= planned > 0, said
     for fault, count in MUST_STRIKE.get(name, {}).items():
         struck = re.search(rf"^ +(\d+)  {fault}", done.stdout, re.MULTILINE)
         assert struck is not None and int(struck[1]) >= count, said

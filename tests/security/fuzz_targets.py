@@ -24,6 +24,7 @@ from tests.terminal import RULES
 from transport import receipt
 from transport.envelope import EnvelopeMalformed, opening_id, parse, render
 from transport.errors import InvalidInput, PeerwakeError
+from transport.hold import hold_of
 from transport.identity import Identity, normalize, parse_identity
 from transport.logline import fields_of, wall_of
 from transport.logs import logfmt
@@ -144,12 +145,14 @@ def records(data: bytes) -> None:
 
 
 def screen(data: bytes) -> None:
-    """Any screen is read, and what is not recognised takes no input."""
+    """Any screen is read, and keys go only where an input line was recognised that is empty."""
     head, _, body = data.partition(b"\n")
     cursor = (head[0] if head else 0, head[1] if len(head) > 1 else 0)
     shown = screen_of(_text(body), title=_text(head[2:]), cursor=cursor)
     for rules in (RULES, claude.SCREEN, codex.SCREEN, scripted.SCRIPTED.screen, command.COMMAND.screen):
         reading = read_screen(shown, rules)
+        hold = hold_of(shown, reading, None, quiet=True, has_composer=True, takes_input_while_busy=True)
+        assert hold is not None or reading.input_text == "", reading
         compare(reading, _text(head), rules)
         compare(reading, reading.input_text or "x", rules, counted=True)
 
