@@ -8,9 +8,10 @@ from typing import Final
 from bench.rows import Row
 from bench.soak_floors import SHOWN, UNDER, Floor, medians, under
 from bench.soak_traffic import Sent
-from bench.terms import number
+from bench.terms import at_most, number
 
 WINDOW_SECONDS: Final = 60.0
+YOUNG: Final = at_most(1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def _rows(way: str, mine: Sequence[Sent], floors: Sequence[Floor]) -> list[Row]:
     found = [Row(name, last.median * 1e3, "ms", None, last.ratio, of, note)]
     if first.ratio and last.ratio and end - start >= 2 * WINDOW_SECONDS:
         aged = last.ratio / first.ratio
-        found.append(Row(f"{way}: the last window beside the first, each by its floor", aged, "×"))
+        found.append(Row(f"{way}: the last window beside the first, each by its floor", aged, "×", YOUNG))
     return found
 
 

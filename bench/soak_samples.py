@@ -11,12 +11,14 @@ from bench.idle import ours
 from bench.memory import descendants, memory_of, processor_seconds
 from bench.rows import Row
 from bench.server_cost import bytes_below, held
-from bench.terms import number
+from bench.terms import at_most, number
 from tests.live.control import Control
 from tests.live.world import World
 
 EDGE_SECONDS: Final = 60.0
 HOUR: Final = 3_600.0
+STEADY: Final = at_most(1.25, is_ratio=True)
+"""Of what has to be the same at the end as after the warm-up: a leak shows here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ NAMES: Final = {
     "logs": ("logs", "MiB"),
     "panes": ("pane logs", "MiB"),
 }
+
+
+GROWING: Final = frozenset({"spool", "logs", "panes"})
+"""What keeps the past, up to limits of its own."""
 
 
 def look(world: World, at: float) -> Sample:
@@ -101,7 +107,8 @@ def _row(name: str, after: Sequence[Sample], first: Sequence[Sample], last: Sequ
     values = [getattr(sample, name) for sample in after]
     shown = f"{number(min(values))} … {number(max(values))} in {len(after)} looks"
     note = f"{slope:+.3g} {unit} an hour, {late:+.3g} in the second half; {shown}"
-    return Row(words, end, unit, None, end / start if start else None, f"{number(start)} after the warm-up", note)
+    bound = None if name in GROWING or not start else STEADY
+    return Row(words, end, unit, bound, end / start if start else None, f"{number(start)} after the warm-up", note)
 
 
 def _slope(samples: Sequence[Sample], name: str) -> float:

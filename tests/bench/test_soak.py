@@ -27,6 +27,9 @@ def test_a_leak_is_told_by_its_slope_and_its_end() -> None:
     assert row.value == pytest.approx(80 + 0.01 * 570)
     assert row.ratio == pytest.approx((80 + 5.7) / (80 + 1.5))
     assert row.note.startswith("+36 MiB an hour, +36 in the second half; 81.2 … 86 in 97 looks")
+    assert row.is_met is True
+    assert row_of(rows(leaking(0.1), 120.0), "resident memory of the server").is_met is False
+    assert row_of(rows(leaking(0.1), 120.0), "the spool's files").is_met is None
 
 
 def test_what_stays_has_no_slope() -> None:
@@ -72,6 +75,7 @@ def test_a_server_that_ages_on_a_machine_that_does_not_is_told() -> None:
     _, aged = latencies(ALL, pastes((100, 0.002), (400, 0.002)), 100.0)
     assert aged.name == "mcp: the last window beside the first, each by its floor"
     assert aged.value == pytest.approx(2.0)
+    assert aged.is_met is False
 
 
 def test_windows_that_overlap_are_not_held_against_each_other() -> None:
