@@ -74,7 +74,7 @@ class Ground:
         child = subprocess.Popen(
             argv,
             cwd=self.top,
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -84,8 +84,8 @@ class Ground:
         failed = frozenset(FAILED.findall(output))
         return Outcome(status, failed, SKIPPED.search(output) is not None, output)
 
-    def _environment(self) -> dict[str, str]:
-        # What a test starts must find the copy before whatever is installed.
+    def environment(self) -> dict[str, str]:
+        """Return the environment in which what is started finds the copy before whatever is installed."""
         return {
             **os.environ,
             "PYTHONPATH": str(self.top),
