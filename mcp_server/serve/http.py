@@ -94,13 +94,18 @@ class TimedProtocol(H11Protocol):
             self._unread = None
 
     def _watch(self) -> None:
-        is_idle = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        is_idle = self._is_between_requests() and not self.transport.is_closing()
         self._set_waiting(is_idle)
         awaits_headers = is_idle and self.timeout_keep_alive_task is None
         if not awaits_headers:
             self._forget()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self.header_seconds, self.transport.abort)
+
+    def _is_between_requests(self) -> bool:
+        """Return whether nothing is being asked: a body goes on behind its answer only to be thrown away."""
+        theirs, ours = self.conn.their_state, self.conn.our_state
+        return theirs is h11.IDLE or (theirs is h11.SEND_BODY and ours in (h11.DONE, h11.MUST_CLOSE))
 
     def _set_waiting(self, is_waiting: bool) -> None:
         if self.waiting is not None:

@@ -34,7 +34,7 @@ class ServeOptions:
     """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port.
 
     `sessions_each` and `streams_each` bound what one caller holds open over HTTP, `max_waiting` the
-    connections that have said nothing yet.
+    connections on which nothing is being asked.
     """
 
     host: str = DEFAULT_HOST

@@ -125,6 +125,23 @@ def test_idle_connections_of_strangers_use_up_nothing_and_real_senders_get_throu
 
 
 @live
+def test_refused_requests_with_bodies_that_never_end_use_up_nothing(world: World) -> None:
+    """Each client reads its 401, sends one byte of the body that nobody waits for any more, and is silent."""
+    before = descriptors(world)
+    address = ("127.0.0.1", tcp(world).port)
+    with ExitStack() as stack:
+        for _ in range(OPTIONS.max_waiting + 100):
+            refused = stack.enter_context(socket.create_connection(address, timeout=20))
+            refused.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+            assert refused.recv(4096).startswith(b"HTTP/1.1 401 ")
+            refused.sendall(b"x")
+        with SocketWire(world.root.server_socket, {"role": "control"}) as control:
+            assert control.exchange(b'{"id": 1, "verb": "ping"}')["ok"]
+        assert descriptors(world) - before <= OPTIONS.max_waiting + 20
+        until(lambda: descriptors(world) <= before + 5, 20, "the end of refused clients")
+
+
+@live
 def test_idle_connections_on_the_unix_socket_end_and_hold_nobody_up(world: World) -> None:
     before = descriptors(world)
     with ExitStack() as stack:

@@ -184,11 +184,12 @@ def is_ended(connection: socket.socket) -> bool:
 
 
 def test_clients_that_dribble_are_ended_and_hold_nobody_up(world: World) -> None:
-    """Slow in the headers, in the body and in a chunk: each within its deadline, however often a byte comes."""
+    """Slow in the headers, the body, a chunk or a body after its 401: each in its time, however often a byte comes."""
     begun = {
         "headers": b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nX: ",
         "body": head(world, LENGTH) + FIRST[:5],
         "chunk": head(world, b"Transfer-Encoding: chunked") + b"%x\r\n" % 1_000_000,
+        "refused": b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: x\r\nContent-Length: 1000000\r\n\r\n",
     }
     token = credential(world, "scripted-bob")
     with ExitStack() as stack, wire("lines", world, token) as lines:
@@ -204,7 +205,7 @@ def test_clients_that_dribble_are_ended_and_hold_nobody_up(world: World) -> None
         def all_ended() -> bool:
             nonlocal sent
             for key, connection in tuple(left.items()):
-                if key[0] in ("headers", "chunk"):
+                if key[0] in ("headers", "chunk", "refused"):
                     dribble(connection, b"z")
                 if is_ended(connection):
                     del left[key]

@@ -156,6 +156,26 @@ async def test_slow_headers_of_a_second_request_are_cut_off(run: Running) -> Non
     assert received.count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.parametrize(
+    ("start", "host", "status"), [("/mcp", "localhost", 401), ("/", "localhost", 404), ("/mcp", "evil.example", 421)]
+)
+async def test_a_body_that_goes_on_after_its_refusal_is_cut_off(
+    run: Running, start: str, host: str, status: int
+) -> None:
+    """Without a byte the connection would end by itself; the first one must not make it last for ever."""
+    head = f"POST {start} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000000\r\n\r\n"
+    received = await anyio.to_thread.run_sync(raw, run, head.encode(), b"x")
+    assert received.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+async def test_a_refused_body_that_comes_after_its_answer_leaves_the_connection_to_the_next_request(
+    run: Running,
+) -> None:
+    head = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+    received = await anyio.to_thread.run_sync(raw, run, head % b"mcp", b"{}" + head % b"nowhere" + b"{}")
+    assert received.count(b"HTTP/1.1 401") == received.count(b"HTTP/1.1 404") == 1
+
+
 async def test_a_slow_body_408(run: Running) -> None:
     token = run.bearer()["Authorization"]
     head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\nContent-Length: 100\r\n\r\n{{"
