@@ -29,6 +29,10 @@ class SessionUnreadable(PeerwakeError):
     code = "session-unreadable"
 
 
+class OtherVersion(SessionUnreadable):
+    """Another version of peerwake wrote the record and can read it; the user upgrades, or stops the peer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One session; `tmux` is None between the intent to start it and the start.
@@ -104,7 +108,7 @@ def parse(text: str) -> Session:
     try:
         data = json.loads(text)
         if data.pop("version") != 1:
-            raise SessionUnreadable("the record was written by another version of peerwake; upgrade, or stop the peer")
+            raise OtherVersion("the record was written by another version of peerwake; upgrade, or stop the peer")
         data["identity"] = parse_identity(data["identity"])
         data["mode"] = Mode(data["mode"])
         data["woke_at"] = float(data["woke_at"])
@@ -190,7 +194,7 @@ class Sessions:
         except OSError as error:
             raise SessionUnreadable(_hint(path, identity, error.strerror)) from error
         except SessionUnreadable as error:
-            raise SessionUnreadable(_hint(path, identity, error)) from error
+            raise type(error)(_hint(path, identity, error)) from error
         if session.identity != identity:
             raise SessionUnreadable(_hint(path, identity, f"the record is of {session.identity}"))
         return session

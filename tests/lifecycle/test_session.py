@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.session import Session, Sessions, SessionUnreadable, dump, parse
+from lifecycle.session import OtherVersion, Session, Sessions, SessionUnreadable, dump, parse
 from lifecycle.states import End, Mode
 from lifecycle.topics import TOPICS_KEPT
 from transport.identity import Identity
@@ -123,7 +123,7 @@ def test_a_record_of_an_incompatible_version_is_unreadable_and_left_as_it_is(roo
     sessions.update(session(), is_closing=True)
     assert not sessions.retire(session())
     sessions.discard(session())
-    with pytest.raises(SessionUnreadable, match="another version of peerwake; upgrade, or stop the peer"):
+    with pytest.raises(OtherVersion, match="another version of peerwake; upgrade, or stop the peer"):
         sessions.load(ALICE)
     assert sessions.path(ALICE).read_text() == text
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from lifecycle import canary
 from lifecycle.flags import Flag
 from lifecycle.requests import PeerStopped, UnknownPeer
 from lifecycle.session import Sessions, SessionUnreadable
@@ -66,15 +67,21 @@ async def test_stop_is_the_way_out_of_an_unreadable_record(shop: Workshop) -> No
 
 
 @pytest.mark.live
-async def test_stop_ends_what_runs_behind_an_unreadable_record(shop: Workshop) -> None:
+@pytest.mark.parametrize("record", ["{", '{"version": 2}', None])
+async def test_stop_ends_what_runs_behind_a_record_that_tells_nothing(shop: Workshop, record: str | None) -> None:
+    """Deliberately: it leaves no line, and counts as no death."""
     async with shop.supervised():
         session, _ = await shop.deck.waker.wake(ALICE)
-        shop.deck.sessions.path(ALICE).write_text("{")
+        path = shop.deck.sessions.path(ALICE)
+        path.unlink() if record is None else path.write_text(record)
         await verbs(shop).stop("alice")
         assert not session.is_alive()
         await verbs(shop).start("alice")
         assert (await shop.send(wait=20)).status is SendStatus.DELIVERED
     assert not shop.root.flag(ALICE, "deaths").exists()
+    assert session.tmux is not None
+    assert canary.is_accounted(shop.root, ALICE, session.tmux.pid)
+    assert f"server_pid={session.tmux.pid}" not in shop.log("exits")
 
 
 @pytest.mark.live

@@ -1,6 +1,7 @@
 """What can go wrong with the file under the spool, named by what the caller does next."""
 
 import errno
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +66,12 @@ def corrupt(path: Path, problem: str) -> SpoolCorrupt:
         " A disk that fails looks the same: see to that first."
         f' Messages can be recovered from the moved files with: sqlite3 {path.name} ".recover"'
     )
+
+
+def moving(path: Path) -> str:
+    """Return the shell command that moves a file that must not be used away, with its log and the log's index."""
+    away = shlex.quote(str(path.with_name(f"away-{path.name}")))
+    return f"mkdir {away} && mv {shlex.quote(str(path))}* {away}"
 
 
 @contextmanager

@@ -164,6 +164,12 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return db
 
 
+def examine(db: sqlite3.Connection, path: Path) -> None:
+    """Check whose a file is, its version and its pages, changing nothing; raises SpoolTooNew, SpoolCorrupt."""
+    _version(db, path, len(STEPS))
+    _check_pages(db, path)
+
+
 def _check_file(path: Path, descriptor: int, newest: int) -> None:
     """Refuse a file that is not ours before SQLite touches it; what is empty is a new one."""
     status = os.fstat(descriptor)

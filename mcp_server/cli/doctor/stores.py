@@ -5,20 +5,23 @@ import shlex
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from lifecycle.flags import Flag, Flags
 from lifecycle.journal import Journal, JournalUnusable
-from lifecycle.session import Sessions, SessionUnreadable
+from lifecycle.session import OtherVersion, Sessions, SessionUnreadable
 from mcp_server import settings
 from mcp_server.cli.doctor.finding import Finding, error, ok, warning
 from mcp_server.serve.credentials import load_credentials
 from transport.errors import PeerwakeError
+from transport.identity import Identity, parse_identity
 from transport.paths import Root
 from transport.registry import Registry
 from transport.spool import views
-from transport.spool.schema import APPLICATION_ID, STEPS
+from transport.spool.faults import SpoolBusy, SpoolCorrupt, SpoolError, SpoolTooNew, corrupt, moving, translated
+from transport.spool.schema import examine
 from transport.tmux.control import TmuxUnknown
 from transport.tmux.listener import answers
 
@@ -77,33 +80,47 @@ def changes(root: Root) -> Iterator[Finding]:
 def spool(root: Root) -> Iterator[Finding]:
     """The spool is whole and of a known version, and nothing in it was given up."""
     path = root.spool
-    if not path.exists() or path.stat().st_size == 0:
-        yield ok("spool", "empty")
-        return
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as db:
-            damage = _damage(db)
-            dead, waiting = (0, 0) if damage else (len(views.dead(db, None, MANY)), sum(views.waiting(db).values()))
-    except sqlite3.Error as problem:
-        damage, dead, waiting = str(problem), 0, 0
-    if damage:
-        yield error("spool", f"{path} cannot be used: {damage}", f"stop the server, then: mv {path} {path}.away")
-        return
-    yield ok("spool", f"whole, {waiting} {'message waits' if waiting == 1 else 'messages wait'}")
+        with translated(path):
+            counts = _counts(path)
+    except SpoolCorrupt as problem:
+        yield error("spool", str(problem), f"stop the server, then: {moving(path)}")
+    except SpoolTooNew as problem:
+        yield error("spool", str(problem), "upgrade peerwake")
+    except SpoolBusy as problem:
+        yield error("spool", str(problem), "close the program that holds it, then: peerwake doctor")
+    except SpoolError as problem:
+        mend = f"see to the disk and to the permissions of {path.parent}, then: peerwake doctor"
+        yield error("spool", str(problem), mend)
+    else:
+        yield from _counted(counts)
+
+
+def _counts(path: Path) -> tuple[int, int] | None:
+    """Return how many messages of a whole spool were given up and how many wait, None where there is nothing yet.
+
+    Raises SpoolTooNew, SpoolCorrupt, sqlite3.Error or OSError.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as db:
+        examine(db, path)
+        try:
+            return len(views.dead(db, None, MANY)), sum(views.waiting(db).values())
+        except sqlite3.OperationalError as problem:
+            # What SQLite says of a table or a column that is not there.
+            if problem.sqlite_errorname == "SQLITE_ERROR":
+                raise corrupt(path, str(problem)) from problem
+            raise
+
+
+def _counted(counts: tuple[int, int] | None) -> Iterator[Finding]:
+    dead, waiting = counts or (0, 0)
+    whole = f"whole, {waiting} {'message waits' if waiting == 1 else 'messages wait'}"
+    yield ok("spool", "empty" if counts is None else whole)
     if dead:
         were = "message was" if dead == 1 else "messages were"
         yield warning("dead letters", f"{dead} {were} given up", "peerwake queue")
-
-
-def _damage(db: sqlite3.Connection) -> str | None:
-    application = int(db.execute("PRAGMA application_id").fetchone()[0])
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if application != APPLICATION_ID:
-        return "it belongs to another program"
-    if version > len(STEPS):
-        return f"version {version} is newer than {len(STEPS)}, which this peerwake knows; upgrade it"
-    found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-    return None if found == "ok" else found
 
 
 def leftovers(root: Root) -> Iterator[Finding]:
@@ -116,7 +133,9 @@ def leftovers(root: Root) -> Iterator[Finding]:
             try:
                 session = sessions.load(identity)
             except SessionUnreadable as problem:
-                yield error("sessions", str(problem), f"rm {shlex.quote(str(sessions.path(identity)))}")
+                mend = _stop(identity)
+                is_other = isinstance(problem, OtherVersion)
+                yield error("sessions", str(problem), f"upgrade, or: {mend}" if is_other else mend)
                 continue
             if session is not None and session.tmux is not None and not session.is_alive():
                 yield warning("leftovers", f"{identity}: its session died unseen", "peerwake serve --background")
@@ -130,5 +149,21 @@ def leftovers(root: Root) -> Iterator[Finding]:
         if not is_answered:
             yield warning("leftovers", f"{path}: no tmux server behind it", f"rm {shlex.quote(str(path))}")
         elif path.name not in recorded:
-            mend = f"tmux -S {shlex.quote(str(path))} kill-server"
+            owner = _declared(root, path)
+            mend = _stop(owner) if owner is not None else f"tmux -S {shlex.quote(str(path))} kill-server"
             yield warning("leftovers", f"{path}: a tmux server that no session record knows", mend)
+
+
+def _stop(identity: Identity) -> str:
+    """Return what ends whatever runs in the place of an identity, as no death, and lets it be woken again."""
+    return f"peerwake stop {identity.personality} && peerwake start {identity.personality}"
+
+
+def _declared(root: Root, socket: Path) -> Identity | None:
+    """Return the identity of a tmux socket's name, None for one that `stop` does not know."""
+    try:
+        identity = parse_identity(socket.stem)
+    except PeerwakeError:
+        return None
+    profile = Registry(root).get(identity.personality)
+    return identity if profile is not None and identity in profile.identities else None

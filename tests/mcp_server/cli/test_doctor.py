@@ -3,9 +3,13 @@
 import json
 import os
 import socket
+import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,6 +27,8 @@ from transport.message import accept, check_draft
 from transport.paths import Root
 from transport.process import ProcessId
 from transport.registry import Registry
+from transport.spool.handle import hold
+from transport.spool.schema import STEPS, open_database
 from transport.spool.store import SpoolStore
 
 BOB = Identity("scripted", "bob")
@@ -184,6 +190,95 @@ def test_damaged_pages_of_the_spool(report: Report, root: Root) -> None:
     assert about(report(), "spool")[0][0] == "error"
 
 
+def store_of(root: Root, body: str) -> SpoolStore:
+    """Return a store that is open and has one message, which is in the write-ahead log alone."""
+    store = SpoolStore(root.spool)
+    store.enqueue(accept(check_draft(body), OPERATOR, BOB, hops=0, now=1.0), cap=10, hop_limit=20)
+    return store
+
+
+def bodies(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return [row[0] for row in db.execute("SELECT body FROM bodies")]
+
+
+@pytest.fixture
+def odd_root() -> Iterator[Root]:
+    """A root whose path has to be quoted for a shell."""
+    with TemporaryDirectory(prefix="pw; it's ", dir="/tmp") as home:
+        root = Root(Path(home))
+        root.prepare()
+        yield root
+
+
+def test_what_mends_a_damaged_spool_keeps_messages_that_are_in_its_log_alone(peerwake: Run, odd_root: Root) -> None:
+    root = odd_root
+    with store_of(root, "kept"):
+        left = {path.name: path.read_bytes() for path in root.state.glob("spool.db*")}
+    assert set(left) == {"spool.db", "spool.db-wal", "spool.db-shm"}
+    for name, content in (left | {"spool.db": b"not a database"}).items():
+        (root.state / name).write_bytes(content)
+    found = json.loads(peerwake("doctor", "--json", PEERWAKE_HOME=str(root.home)).stdout)["findings"]
+    ((level, text, mend),) = about(found, "spool")
+    assert (level, "spool.db cannot be used: file is not a database" in text) == ("error", True)
+    assert mend is not None
+    assert mend.startswith("stop the server, then: mkdir ")
+    subprocess.run(["sh", "-euc", mend.partition("then: ")[2]], check=True)
+    assert not list(root.state.glob("spool.db*"))
+    (moved,) = root.home.rglob("spool.db")
+    assert {path.name for path in moved.parent.iterdir()} == set(left)
+    moved.write_bytes(left["spool.db"])
+    assert bodies(moved) == ["kept"]
+
+
+def test_a_spool_that_another_program_holds_is_not_to_be_moved(report: Report, root: Root) -> None:
+    store_of(root, "kept").close()
+    with closing(sqlite3.connect(root.spool, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        ((level, text, mend),) = about(report(), "spool")
+    assert (level, "is locked by another program" in text) == ("error", True)
+    assert mend == "close the program that holds it, then: peerwake doctor"
+    assert about(report(), "spool") == []
+
+
+def test_a_spool_that_cannot_be_read_is_not_to_be_moved(report: Report, root: Root) -> None:
+    root.spool.mkdir()
+    ((level, text, mend),) = about(report(), "spool")
+    assert (level, "nothing was stored; check the disk" in text) == ("error", True)
+    assert mend == f"see to the disk and to the permissions of {root.state}, then: peerwake doctor"
+
+
+def with_version(root: Root, version: int) -> None:
+    store_of(root, "kept").close()
+    with closing(sqlite3.connect(root.spool)) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+
+
+def test_a_spool_of_a_newer_version_waits_for_an_upgrade(report: Report, root: Root) -> None:
+    with_version(root, len(STEPS) + 1)
+    ((level, text, mend),) = about(report(), "spool")
+    assert (level, f"version {len(STEPS) + 1}, this peerwake knows {len(STEPS)}" in text) == ("error", True)
+    assert mend == "upgrade peerwake"
+
+
+@pytest.mark.parametrize("version", range(1, len(STEPS)))
+def test_a_spool_of_an_older_version_is_no_damage(report: Report, root: Root, version: int) -> None:
+    root.spool.touch(mode=0o600)
+    handle = hold(root.spool)
+    open_database(root.spool, STEPS[:version], handle=handle).close()
+    handle.release()
+    assert about(report(), "spool") == []
+
+
+def test_a_spool_whose_tables_are_not_ours_is_damaged(report: Report, root: Root) -> None:
+    store_of(root, "kept").close()
+    with closing(sqlite3.connect(root.spool)) as db:
+        db.execute("DROP TABLE queues")
+    ((level, text, mend),) = about(report(), "spool")
+    assert (level, "cannot be used: no such table" in text, "mkdir" in str(mend)) == ("error", True, True)
+
+
 def test_dead_letters_and_crash_loops(report: Report, root: Root, bob) -> None:
     now = time.time()
     with SpoolStore(root.spool) as store:
@@ -214,6 +309,32 @@ def test_what_dead_sessions_left_behind(report: Report, root: Root, bob) -> None
     assert f"{root.tmux_socket(BOB)}: no tmux server behind it" in texts
     assert f"{half} was left half-written" in texts
     assert about(found, "sessions")[0][0] == "error"
+
+
+def test_a_record_that_cannot_be_read_is_not_to_be_removed(report: Report, root: Root, bob) -> None:
+    """What runs there may be alive, and nothing would know of it."""
+    path = Sessions(root).path(BOB)
+    path.write_text("{")
+    ((level, _, mend),) = about(report(), "sessions")
+    assert (level, mend) == ("error", "peerwake stop bob && peerwake start bob")
+    path.write_text('{"version": 2}')
+    ((level, _, mend),) = about(report(), "sessions")
+    assert (level, mend) == ("error", "upgrade, or: peerwake stop bob && peerwake start bob")
+
+
+def test_a_tmux_server_that_no_record_knows_is_ended_by_stop(report: Report, root: Root, bob) -> None:
+    """It may have a live agent, whose end is no death; where the peer is not known any more, no verb reaches it."""
+    gone = Identity("scripted", "gone")
+    with ExitStack() as stack:
+        for identity in (BOB, gone):
+            there = stack.enter_context(socket.socket(socket.AF_UNIX))
+            there.bind(str(root.tmux_socket(identity)))
+            there.listen(1)
+        found = {text.partition(":")[0]: mend for _, text, mend in about(report(), "leftovers")}
+    assert found == {
+        str(root.tmux_socket(BOB)): "peerwake stop bob && peerwake start bob",
+        str(root.tmux_socket(gone)): f"tmux -S {root.tmux_socket(gone)} kill-server",
+    }
 
 
 def test_it_changes_nothing(peerwake: Run, root: Root, bob) -> None:

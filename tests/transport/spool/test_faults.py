@@ -16,6 +16,7 @@ from transport.spool.faults import (
     SpoolFailed,
     SpoolFull,
     corrupt,
+    moving,
     translated,
 )
 
@@ -111,3 +112,8 @@ def test_who_finds_a_damaged_file_is_told_what_to_move_and_how_to_read_it() -> N
     assert f"{PATH} cannot be used: page 3 is not a page." in text
     assert "move spool.db, spool.db-wal and spool.db-shm away together" in text
     assert 'sqlite3 spool.db ".recover"' in text
+
+
+def test_what_moves_a_file_away_is_quoted_and_takes_its_log_with_it() -> None:
+    assert moving(PATH) == f"mkdir {PATH.parent}/away-spool.db && mv {PATH}* {PATH.parent}/away-spool.db"
+    assert moving(Path("/it's/spool.db")).endswith("""mv '/it'"'"'s/spool.db'* '/it'"'"'s/away-spool.db'""")
