@@ -62,6 +62,8 @@ class TimedProtocol(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        # What is unsent has a deadline, however little it is: a connection that is closed with it would never end.
+        transport.set_write_buffer_limits(high=0)
         super().connection_made(transport)
         self._watch()
 
