@@ -167,7 +167,10 @@ class HttpFront:
         self._server = server
         self._options = options
         self._sessions = FairSessions(
-            server, max_request_body_size=options.message_bytes, max_sessions=options.max_sessions
+            server,
+            max_request_body_size=options.message_bytes,
+            max_sessions=options.max_sessions,
+            session_idle_timeout=options.session_idle_seconds,
         )
         self._sessions.sessions_each = options.sessions_each
         self._streams = Shares(options.streams_each)

@@ -34,7 +34,8 @@ class ServeOptions:
     """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port.
 
     `sessions_each` and `streams_each` bound what one caller holds open over HTTP, `max_waiting` the
-    connections on which nothing is being asked.
+    connections on which nothing is being asked. A session over HTTP ends `session_idle_seconds` after its
+    last request.
     """
 
     host: str = DEFAULT_HOST
@@ -48,6 +49,7 @@ class ServeOptions:
     stop_seconds: float = 5.0
     max_sessions: int = 1_000
     sessions_each: int = 200
+    session_idle_seconds: float = 1_800.0
     streams_each: int = 100
     max_waiting: int = 512
 

@@ -1,6 +1,7 @@
-"""HTTP: who is ended for taking no answer, and for being one too many without a request."""
+"""HTTP: who is ended for taking no answer, for being one too many without a request, or for a session nobody uses."""
 
 import fcntl
+import json
 import select
 import socket
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 import anyio.to_thread
+import httpx2
 import pytest
 
 from mcp_server.serve.options import ServeOptions
@@ -20,6 +22,13 @@ from transport.paths import Root
 SECONDS = 0.5
 ASK = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+OPENING = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
 UNREAD = ServeOptions(port=0, unread_seconds=SECONDS, stop_seconds=1.0)
 
 
@@ -129,3 +138,22 @@ async def test_of_too_many_without_a_request_the_one_that_waits_longest_goes_fir
 
     async with running(root, options=ServeOptions(port=0, max_waiting=3, stop_seconds=1.0)) as run:
         await anyio.to_thread.run_sync(crowd)
+
+
+async def test_a_session_that_nobody_uses_ends_and_makes_room(root: Root) -> None:
+    options = ServeOptions(port=0, sessions_each=1, session_idle_seconds=SECONDS, stop_seconds=1.0)
+    async with running(root, options=options) as run, httpx2.AsyncClient(headers=ACCEPT | run.bearer()) as client:
+
+        async def answer(**headers: str) -> httpx2.Response:
+            return await client.post(f"{run.http}/mcp", content=json.dumps(OPENING).encode(), headers=headers)
+
+        first = await answer()
+        assert first.status_code == 200
+        with anyio.fail_after(20):
+            while (await answer()).status_code == 429:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        assert (await answer(**{"Mcp-Session-Id": first.headers["mcp-session-id"]})).status_code == 404
+
+
+def test_a_session_that_nobody_uses_has_half_an_hour() -> None:
+    assert ServeOptions().session_idle_seconds == 30 * 60
