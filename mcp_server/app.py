@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from mcp_server.heap import settle_heap
 from mcp_server.serve.front import Front
-from mcp_server.serve.options import Addresses, AddressInUse, ServeOptions
+from mcp_server.serve.options import Addresses, ServeOptions
 from mcp_server.settings import ALL, Settings, load
 from mcp_server.version import VERSION
 from mcp_server.wiring import Wired, wired
@@ -47,7 +47,7 @@ def serve(given: argparse.Namespace) -> int:
 
         return anyio.run(run_in_process, root, settings)
     settle_heap()
-    return anyio.run(_Server(root, settings, quiet=not settings.standby).run)
+    return anyio.run(_Server(root, settings).run)
 
 
 def allow_files() -> None:
@@ -69,24 +69,33 @@ def _overridden(settings: Settings, given: argparse.Namespace) -> Settings:
     return replace(settings, **changes, sources={**settings.sources, **dict.fromkeys(changes, COMMAND_LINE)})
 
 
+def _is_of_the_line(settings: Settings, name: str) -> bool:
+    return settings.sources.get(name) == COMMAND_LINE
+
+
 class _Server:
     """One run of the HTTP server, as supervisor or, until the lock is free, as hot standby."""
 
-    def __init__(self, root: Root, settings: Settings, *, quiet: bool) -> None:
+    def __init__(self, root: Root, settings: Settings) -> None:
         self._root = root
         self._settings = settings
-        self._quiet = quiet
+        self._needs_port = settings.standby and any(_is_of_the_line(settings, name) for name in ("host", "port"))
         self._stopping = anyio.Event()
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; 0 after a clean stop."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._await_signals)
-            async with supervisor_lock(self._root, self._settings, self._stopping, say) as is_ours:
+            async with supervisor_lock(self._root, self._settings, self._stopping, self._stands_by) as is_ours:
                 if is_ours:
                     await self._serve()
             tasks.cancel_scope.cancel()
         return STOPPED
+
+    def _stands_by(self, text: str) -> None:
+        # By the time it takes over, nobody may be there to give it another port.
+        self._needs_port = False
+        say(text)
 
     async def _await_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
@@ -99,23 +108,19 @@ class _Server:
         async with wired(self._root, self._settings) as parts, anyio.create_task_group() as tasks:
             await parts.application.changes.recover()
             await tasks.start(parts.supervisor.run)
-            try:
-                await self._listen(parts, self._options(), clock)
-            except AddressInUse as error:
-                if not self._quiet:
-                    raise
-                say(f"{error}; serving the unix socket alone")
-                await self._listen(parts, replace(self._options(), port=None), clock)
+            await self._listen(parts, clock)
             tasks.cancel_scope.cancel()
 
-    async def _listen(self, parts: Wired, options: ServeOptions, clock: SystemClock) -> None:
+    async def _listen(self, parts: Wired, clock: SystemClock) -> None:
         """Serve until told to stop, then answer what is in flight."""
+        options = self._options()
         release = parts.application.dispatcher.board.release
         front = Front(parts.application, parts.credentials, options, clock, parts.logs.lifecycle, release=release)
         async with anyio.create_task_group() as listeners:
             addresses: Addresses = await listeners.start(front.run)
             self._announce(addresses, clock)
-            parts.logs.lifecycle.write("serve", pid=os.getpid(), version=VERSION, http=addresses.http)
+            reason = {"reason": addresses.no_http} if addresses.no_http else {}
+            parts.logs.lifecycle.write("serve", pid=os.getpid(), version=VERSION, http=addresses.http, **reason)
             await self._stopping.wait()
             parts.logs.lifecycle.write("stop-server", pid=os.getpid())
             front.stop()
@@ -126,6 +131,7 @@ class _Server:
         return ServeOptions(
             host=settings.host,
             port=settings.port if settings.tcp else None,
+            needs_port=self._needs_port,
             allow_remote=settings.allow_remote,
             stop_seconds=settings.stop_seconds,
         )
@@ -141,6 +147,8 @@ class _Server:
             "settings": {name: [settings.value(name), settings.sources.get(name)] for name in ALL},
         }
         write_atomic(self._root.discovery, json.dumps(found) + "\n")
+        if addresses.no_http:
+            say(f"{addresses.no_http}; until it is started again this server is reached at its socket alone")
         where = f"{addresses.http} and {addresses.socket}" if addresses.http else addresses.socket
         say(f"serving on {where}")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Final
@@ -19,7 +20,7 @@ from mcp_server.serve.http import HttpFront
 from mcp_server.serve.inflight import InFlight
 from mcp_server.serve.library_logs import library_logs
 from mcp_server.serve.lines import LineServer, refusal
-from mcp_server.serve.options import Addresses, ServeOptions
+from mcp_server.serve.options import Addresses, AddressInUse, ServeOptions
 from mcp_server.serve.peercred import peer_process
 from mcp_server.serve.sockets import BACKLOG, UnixListener, http_address, tcp_listener, unix_listener
 from mcp_server.serve.streams import SideReader
@@ -83,7 +84,7 @@ class Front:
         Raises ServerRunning, AddressInUse, NotLoopback or CannotListen before it has started.
         """
         with library_logs(self._log), ExitStack() as sockets:
-            tcp = sockets.enter_context(tcp_listener(self._options))
+            tcp, no_http = self._tcp(sockets)
             unix = sockets.enter_context(unix_listener(self._root.server_socket))
             async with self._http.running(), anyio.create_task_group() as group:
                 servers = [await self._accept(unix, group)]
@@ -92,7 +93,7 @@ class Front:
                     server = await loop.create_server(lambda: self._http.protocol(None), sock=tcp, backlog=BACKLOG)
                     servers.append(server)
                 group.start_soon(self._stay_reached, unix, sockets, servers, group)
-                addresses = Addresses(str(self._root.server_socket), http_address(tcp) if tcp else None)
+                addresses = Addresses(str(self._root.server_socket), http_address(tcp) if tcp else None, no_http)
                 self._facts.addresses = addresses
                 try:
                     task_status.started(addresses)
@@ -102,6 +103,15 @@ class Front:
                         server.close()
                 await self._drain()
                 group.cancel_scope.cancel()
+
+    def _tcp(self, sockets: ExitStack) -> tuple[socket.socket | None, str | None]:
+        """Listen on TCP as the options want it; without a listener, why, where they wanted one."""
+        try:
+            return sockets.enter_context(tcp_listener(self._options)), None
+        except AddressInUse as error:
+            if self._options.needs_port:
+                raise
+            return None, str(error)
 
     async def _stay_reached(
         self, unix: UnixListener, sockets: ExitStack, servers: list[asyncio.Server], group: TaskGroup

@@ -33,6 +33,7 @@ class ServerRunning(PeerwakeError):
 class ServeOptions:
     """Durations in seconds, sizes in bytes. `port` None serves the unix socket alone, 0 takes any free port.
 
+    Without `needs_port` a port that another program has leaves the unix socket alone, instead of raising.
     `sessions_each` and `streams_each` bound what one caller holds open over HTTP, `max_waiting` the
     connections on which nothing is being asked. A session over HTTP ends `session_idle_seconds` after its
     last request.
@@ -40,6 +41,7 @@ class ServeOptions:
 
     host: str = DEFAULT_HOST
     port: int | None = DEFAULT_PORT
+    needs_port: bool = True
     allow_remote: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     message_bytes: int = 1 << 20
@@ -69,10 +71,11 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the server can be reached; `http` is None without TCP."""
+    """Where the server can be reached; `http` is None without TCP, and `no_http` says why where TCP was wanted."""
 
     socket: str
     http: str | None
+    no_http: str | None = None
 
 
 def is_loopback(host: str) -> bool:

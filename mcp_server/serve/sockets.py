@@ -153,7 +153,7 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(
-                f"port {port} of {host} is taken by another program; choose another with --port, or --port 0"
+                f"port {port} of {host} is taken by another program; choose another with --port or the setting port"
             ) from error
         raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     listener.setblocking(False)

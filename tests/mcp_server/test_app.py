@@ -1,8 +1,10 @@
 """The task tree: who supervises, who stands by, and what a server is allowed to open."""
 
+import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -140,6 +142,38 @@ def test_a_killed_server_leaves_nothing_in_the_way_of_the_next(root: Root) -> No
         assert until(lambda: world.server_pid() == second.pid)
     finally:
         world.close()
+
+
+@pytest.mark.parametrize(("standby", "word"), [("false", "--port"), ("true", None)])
+def test_a_server_whose_port_is_taken_serves_the_unix_socket(root: Root, standby: str, word: str | None) -> None:
+    """One that a bridge starts, whatever its port; in the foreground one that was not told a port by a flag."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        world = World(root, {"PEERWAKE_TCP": "true", "PEERWAKE_STANDBY": standby, "PEERWAKE_PORT": port})
+        try:
+            world.serve(*([word, port] if word else []))
+            assert json.loads(root.discovery.read_text())["http"] is None
+            said = f"port {port} of 127.0.0.1 is taken by another program"
+            until(lambda: f"{said}; choose another with --port or the setting port" in world.log("server"))
+            until(lambda: said in world.log("lifecycle"))
+            assert said in world.run("doctor").stdout
+            world.create("alice")
+            assert world.send("alice", "one")["status"] == "delivered"
+        finally:
+            world.close()
+
+
+def test_a_standby_whose_port_was_taken_meanwhile_takes_over_all_the_same(root: Root) -> None:
+    world = World(root, {"PEERWAKE_TCP": "true"})
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        try:
+            first = world.serve("--no-tcp")
+            second = world.start_server("--port", str(other.getsockname()[1]))
+            until(lambda: "standing by" in world.log("server"), what="the standby")
+            first.terminate()
+            until(lambda: world.server_pid() == second.pid, what="the takeover")
+        finally:
+            world.close()
 
 
 def test_who_has_nobody_to_tell_goes_on(root: Root) -> None:

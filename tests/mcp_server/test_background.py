@@ -66,6 +66,21 @@ def test_it_answers_when_start_returns_and_a_second_start_changes_nothing(root: 
         world.close()
 
 
+def test_it_says_that_its_port_is_taken(root: Root) -> None:
+    world = World(root, {"PEERWAKE_TCP": "true"})
+    (root.home / "home").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        try:
+            done = world.run("serve", "--background", "--port", str(port))
+            assert (done.returncode, done.stdout) == (0, f"a server answers on {root.server_socket}\n")
+            said = f"peerwake: port {port} of 127.0.0.1 is taken by another program; choose another with --port"
+            assert done.stderr.startswith(said)
+            assert done.stderr.count("\n") == 1
+        finally:
+            world.close()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_stands_in_the_place_of_its_log_does_not_hold_it_up(root: Root, kind: str) -> None:
     world, target = World(root), take_place_of(root.logs / "server.log", kind)

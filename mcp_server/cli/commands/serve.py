@@ -1,7 +1,10 @@
 """`peerwake serve`: the server, or the stdio end of it that a client's configuration starts."""
 
+from contextlib import suppress
+
 from mcp_server.cli.context import Context
-from mcp_server.cli.failures import BadUsage
+from mcp_server.cli.control import ask
+from mcp_server.cli.failures import BadUsage, Failure
 from mcp_server.cli.parser import Parser
 
 
@@ -44,6 +47,7 @@ def run(context: Context, argv: list[str]) -> int:
         code = start(root_from_environment(), given)
         if code == 0:
             context.say(f"a server answers on {context.server_socket}")
+            _say_what_is_missing(context)
         return code
     if over_stdio and not given.in_process:
         from mcp_server.serve.bridge import main as bridge
@@ -55,6 +59,13 @@ def run(context: Context, argv: list[str]) -> int:
         return serve(given)
     except BaseExceptionGroup as group:
         raise _cause(group) from group
+
+
+def _say_what_is_missing(context: Context) -> None:
+    with suppress(Failure):
+        reason = (ask(context, "status")["addresses"] or {}).get("no_http")
+        if reason:
+            context.note(f"{reason}; until it is started again this server is reached at its socket alone")
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

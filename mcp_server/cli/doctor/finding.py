@@ -22,6 +22,7 @@ MATTERS: Final[Mapping[str, str]] = {
     "secret": "without its key no session and no client can prove who it is",
     "settings": "the server does not start with settings it cannot use",
     "server": "without a server messages wait, and nobody is woken",
+    "port": "clients over HTTP do not reach this server, and may give their credential to whoever listens there",
     "supervisor": "without a supervisor messages wait, and nobody is woken",
     "tmux": "every agent lives in tmux",
     "clients": "a peer is woken by starting its client, and its screen is read by rules for known versions",

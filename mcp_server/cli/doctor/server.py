@@ -38,8 +38,15 @@ def server(context: Context, root: Root) -> Iterator[Finding]:
     yield ok("server", f"pid {status['pid']}, version {status['version']}, {where}")
     if status["version"] != VERSION:
         yield _other_version(status)
+    if addresses.get("no_http"):
+        yield _without_port(root, status, addresses["no_http"])
     yield from _supervisor(root, status)
     yield from _counts(status)
+
+
+def _without_port(root: Root, status: dict[str, Any], reason: object) -> Finding:
+    restart = f"then restart it (sessions stay): kill {status['pid']}; {START}"
+    return warning("port", str(reason), f"free that port, or set another in {root.config}, {restart}")
 
 
 def _other_version(status: dict[str, Any]) -> Finding:

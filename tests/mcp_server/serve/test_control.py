@@ -173,7 +173,7 @@ async def test_status(run: Running) -> None:
     async with control(run.socket) as connection:
         await do(connection, "send", personality="bob", message="x")
         status = await do(connection, "status")
-    assert status["addresses"] == {"socket": run.socket, "http": run.http}
+    assert status["addresses"] == {"socket": run.socket, "http": run.http, "no_http": None}
     assert status["counts"]["peers"] == 3
     assert status["counts"]["queued"] == 1
     assert status["counts"]["connections"] == 1
