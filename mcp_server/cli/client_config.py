@@ -63,11 +63,13 @@ def address(context: Context) -> str:
     try:
         found = json.loads(root.discovery.read_text("utf-8"))["http"]
     except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if isinstance(found, str):
+        found = ""
+    if isinstance(found, str) and found:
         return found.rstrip("/")
     planned = settings.load(root, context.environ)
     if not planned.tcp or planned.port == 0:
         raise BadUsage("the server has no fixed TCP address; set port in config.toml, or start it first")
+    if found is None:
+        raise BadUsage("the server listens on no port; see: peerwake doctor, and start it again with one")
     host = f"[{planned.host}]" if ":" in planned.host else planned.host
     return f"http://{host}:{planned.port}"

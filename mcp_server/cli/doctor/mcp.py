@@ -129,8 +129,12 @@ def _check_address(context: Context, url: str) -> None:
         listening = json.loads(Root(Path(context.home)).discovery.read_text("utf-8"))["http"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    there, here = urlsplit(url), urlsplit(listening) if isinstance(listening, str) else None
-    if here is not None and there.hostname in LOOPBACK and there.port != here.port:
+    there = urlsplit(url)
+    if there.hostname not in LOOPBACK:
+        return
+    if listening is None:
+        raise Broken(f"it leads to {url}, and the server listens on no port: who listens there gets the credential")
+    if isinstance(listening, str) and there.port != urlsplit(listening).port:
         raise Broken(f"it leads to {url}, and the server listens on {listening}")
 
 

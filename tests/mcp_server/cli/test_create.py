@@ -72,6 +72,14 @@ def test_http_takes_the_credential_from_the_environment(peerwake: Run, root: Roo
     assert entry["headers"] == {"Authorization": "Bearer ${PEERWAKE_CREDENTIAL}"}
 
 
+def test_no_client_is_led_to_a_port_that_the_server_does_not_have(peerwake: Run, root: Root) -> None:
+    root.discovery.write_text(json.dumps({"http": None}))
+    done = peerwake("create", "alice", "--runtime", "claude", "--transport", "http")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the server listens on no port; see: peerwake doctor" in done.stderr
+    assert not (root.peers / "alice").exists()
+
+
 def test_the_user_s_own_settings_are_left_alone(peerwake: Run, environ: dict[str, str]) -> None:
     peerwake("create", "alice", "--runtime", "claude", "--runtime", "codex")
     assert files(Path(environ["HOME"])) == set()

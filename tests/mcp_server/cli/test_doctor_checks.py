@@ -205,14 +205,17 @@ def test_a_configuration_that_does_not_lead_here(
 
 def test_an_address_where_the_server_is_not(peerwake: Run, look: Look, root: Root) -> None:
     peerwake("create", "alice", "--runtime", "claude")
-    for url, level in (
-        ("http://127.0.0.1:1234/mcp", "error"),
-        ("http://localhost:8765/mcp", "ok"),
-        ("https://relay.example/mcp", "ok"),
+    ours, nowhere = "http://127.0.0.1:8765", None
+    for url, listening, level in (
+        ("http://127.0.0.1:1234/mcp", ours, "error"),
+        ("http://localhost:8765/mcp", ours, "ok"),
+        ("https://relay.example/mcp", ours, "ok"),
+        ("http://localhost:8765/mcp", nowhere, "error"),
+        ("https://relay.example/mcp", nowhere, "ok"),
     ):
         entry = {"mcpServers": {"peerwake": {"type": "http", "url": url}}}
         (root.peers / "alice" / ".mcp.json").write_text(json.dumps(entry))
-        root.discovery.write_text(json.dumps({"http": "http://127.0.0.1:8765"}))
+        root.discovery.write_text(json.dumps({"http": listening}))
         assert [found for found, _ in look("mcp")] == [level]
         root.discovery.unlink()
         assert [found for found, _ in look("mcp")] == ["ok"]
