@@ -3,11 +3,16 @@
 import argparse
 import os
 import socket
+import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from mcp_server.cli.context import Context
+from mcp_server.cli.control import ask
+from mcp_server.cli.failures import Failure, NoServer, Unverified
 from transport.errors import PeerwakeError
 from transport.paths import Root
 from transport.process import start_detached
@@ -20,6 +25,14 @@ class NotStarted(PeerwakeError):
     """The server did not come up; its log says why."""
 
     code = "not-started"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether the server that answers was started for this, and why it has no TCP where TCP was wanted."""
+
+    is_new: bool
+    no_http: str | None
 
 
 def answers(root: Root) -> bool:
@@ -52,20 +65,44 @@ def _search_path() -> str:
     return os.pathsep.join([top, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def start(root: Root, given: argparse.Namespace) -> int:
-    """Return 0 as soon as a server answers; raises NotStarted."""
-    if answers(root):
-        return 0
-    root.prepare()
-    log = root.logs / "server.log"
-    own = {"PEERWAKE_HOME": str(root.home), "PEERWAKE_STANDBY": "false", "PYTHONPATH": _search_path()}
-    environment = {**os.environ, **own}
-    child = start_detached(command(given), env=environment, cwd=root.home, output=log)
+def start(context: Context, root: Root, given: argparse.Namespace) -> Answer:
+    """Return who answers, as soon as somebody does; raises NotStarted."""
+    child: subprocess.Popen[bytes] | None = None
+    silent: Failure | None = None
     deadline = time.monotonic() + ANSWER_SECONDS
-    while not answers(root):
-        if child.poll() not in (None, 0):
-            raise NotStarted(f"the server ended with status {child.returncode}; see {log}")
-        if time.monotonic() > deadline:
-            raise NotStarted(f"the server did not answer in {ANSWER_SECONDS:g} s; see {log}")
+    while time.monotonic() < deadline:
+        if answers(root):
+            try:
+                status = _status(context, max(1.0, deadline - time.monotonic()))
+            except (NoServer, Unverified) as problem:
+                status, silent = None, problem
+            # One that was told to end just before may still answer; it has ceased to listen by then.
+            if status is not None and answers(root):
+                is_new = child is not None and status.get("pid", child.pid) == child.pid
+                return Answer(is_new, (status.get("addresses") or {}).get("no_http"))
+        elif child is None:
+            child, silent = _started(root, given), None
+        elif child.poll() not in (None, 0):
+            raise NotStarted(f"the server ended with status {child.returncode}; see {_log(root)}")
         time.sleep(POLL_SECONDS)
-    return 0
+    raise NotStarted(str(silent) if silent else f"the server did not answer in {ANSWER_SECONDS:g} s; see {_log(root)}")
+
+
+def _status(context: Context, seconds: float) -> dict[str, Any]:
+    """Return what the server says of itself, nothing where it refuses this caller; raises NoServer or Unverified."""
+    try:
+        return ask(context, "status", seconds=seconds)
+    except (NoServer, Unverified):
+        raise
+    except Failure:
+        return {}
+
+
+def _started(root: Root, given: argparse.Namespace) -> subprocess.Popen[bytes]:
+    root.prepare()
+    own = {"PEERWAKE_HOME": str(root.home), "PEERWAKE_STANDBY": "false", "PYTHONPATH": _search_path()}
+    return start_detached(command(given), env={**os.environ, **own}, cwd=root.home, output=_log(root))
+
+
+def _log(root: Root) -> Path:
+    return root.logs / "server.log"

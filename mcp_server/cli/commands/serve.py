@@ -1,10 +1,9 @@
 """`peerwake serve`: the server, or the stdio end of it that a client's configuration starts."""
 
-from contextlib import suppress
+import argparse
 
 from mcp_server.cli.context import Context
-from mcp_server.cli.control import ask
-from mcp_server.cli.failures import BadUsage, Failure
+from mcp_server.cli.failures import BadUsage
 from mcp_server.cli.parser import Parser
 
 
@@ -41,14 +40,7 @@ def run(context: Context, argv: list[str]) -> int:
     if given.port is not None and not 0 <= given.port <= 65535:
         raise BadUsage(f"--port {given.port} is not between 0 and 65535")
     if given.background:
-        from mcp_server.background import start
-        from transport.paths import root_from_environment
-
-        code = start(root_from_environment(), given)
-        if code == 0:
-            context.say(f"a server answers on {context.server_socket}")
-            _say_what_is_missing(context)
-        return code
+        return _start(context, given)
     if over_stdio and not given.in_process:
         from mcp_server.serve.bridge import main as bridge
 
@@ -61,11 +53,17 @@ def run(context: Context, argv: list[str]) -> int:
         raise _cause(group) from group
 
 
-def _say_what_is_missing(context: Context) -> None:
-    with suppress(Failure):
-        reason = (ask(context, "status")["addresses"] or {}).get("no_http")
-        if reason:
-            context.note(f"{reason}; until it is started again this server is reached at its socket alone")
+def _start(context: Context, given: argparse.Namespace) -> int:
+    from mcp_server.background import command, start
+    from transport.paths import root_from_environment
+
+    answer, flags = start(context, root_from_environment(), given), command(given)[4:]
+    context.say(f"a server answers on {context.server_socket}")
+    if flags and not answer.is_new:
+        context.note(f"it ran before; {' '.join(flags)} has no effect until it is started again")
+    if answer.no_http:
+        context.note(f"{answer.no_http}; until it is started again this server is reached at its socket alone")
+    return 0
 
 
 def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
