@@ -17,7 +17,7 @@ from mcp_server.cli.context import Context
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, Refused
 from mcp_server.cli.message_input import decoded
-from mcp_server.cli.parser import Parser
+from mcp_server.cli.parser import Parser, refuse_empty
 from mcp_server.clients.connection import Change, apply
 from mcp_server.clients.table import CLIENTS
 from transport.create import NewPeer, create, name_of
@@ -63,6 +63,7 @@ def parser(command: str, summary: str) -> Parser:
 
 def make(context: Context, given: Namespace, name: str | None, cwd: Path | None) -> int:
     """Make the peer and what its clients need, and print every file that was written."""
+    refuse_empty({"--default": given.default})
     root = Root(Path(context.home))
     table = load_table(root.runtimes)
     asked = _asked(table, given, name, cwd)

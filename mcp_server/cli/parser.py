@@ -4,10 +4,10 @@ argparse (3.11) loses an optional positional that follows an option, so position
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from mcp_server.cli.failures import BadUsage
+from mcp_server.cli.failures import BadUsage, Refused
 
 HELP = ("-h", "--help")
 
@@ -96,6 +96,13 @@ class Parser(argparse.ArgumentParser):
             setattr(found, word.field, taken if word.many else taken[0] if taken else None)
         if given:
             self.error(f"one word too many: {given[0]!r:.80}")
+
+
+def refuse_empty(options: Mapping[str, str | None]) -> None:
+    """Raise Refused for an option whose value is an empty text, such as a variable of a shell that is not set."""
+    for option, value in options.items():
+        if value == "":
+            raise Refused(f"{option}: it is empty; give a value, or leave the option out", "invalid")
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -28,7 +28,7 @@ def need_terminal(context: Context, verb: str) -> None:
 
 def asked(name: str, runtime: str | None) -> dict[str, str]:
     """Return the arguments of a verb on one peer."""
-    return {"name": name} | ({"runtime": runtime} if runtime else {})
+    return {"name": name} | ({} if runtime is None else {"runtime": runtime})
 
 
 def attach_to(context: Context, found: dict[str, Any]) -> int:

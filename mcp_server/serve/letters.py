@@ -37,7 +37,7 @@ async def _handle(call: "Call", verb: Callable[[Selection], Awaitable[Handled]])
     """One message is answered with its history or the refusal; of several, each is told apart."""
     selection = _selection(call)
     handled = await verb(selection)
-    if call.args.get("message_id") not in (None, ""):
+    if call.args.get("message_id") is not None:
         for _, error in handled.refused:
             raise error
         return message_structure(await call.service.message(selection.message_ids[0]))
@@ -69,7 +69,8 @@ def _selection(call: "Call") -> Selection:
 
 
 def _ids(call: "Call") -> tuple[str, ...]:
-    one, many = call.arguments.text("message_id", MAX_ID), call.args.get("message_ids")
+    one = None if call.args.get("message_id") is None else call.message_id()
+    many = call.args.get("message_ids")
     if many is None or many == []:
         return () if one is None else (one,)
     if one is not None:

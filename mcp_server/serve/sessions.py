@@ -15,17 +15,18 @@ RUN: Final = RUNTIME | {"replace"}
 SEED: Final = frozenset({"seed"})
 
 
-def _runtime(call: "Call") -> str | None:
+def runtime_of(call: "Call") -> str | None:
+    """Return a runtime's name, None when absent; an empty one is refused, lest it mean the default."""
     given = call.args.get("runtime")
-    return None if given is None or given == "" else check_runtime(given)
+    return None if given is None else check_runtime(given)
 
 
 async def attach(call: "Call") -> dict[str, Any]:
-    return await call.service.attach(call.name(), _runtime(call))
+    return await call.service.attach(call.name(), runtime_of(call))
 
 
 async def watch(call: "Call") -> dict[str, Any]:
-    return await call.service.watch(call.name(), _runtime(call))
+    return await call.service.watch(call.name(), runtime_of(call))
 
 
 async def run(call: "Call") -> dict[str, Any]:
@@ -33,23 +34,23 @@ async def run(call: "Call") -> dict[str, Any]:
     peer = call.caller.identity
     if peer is None:
         raise InvalidInput("cwd", "it is no peer's directory, nor below one; make it one: peerwake init")
-    return await call.service.run(peer.personality, _runtime(call), call.arguments.flag("replace"))
+    return await call.service.run(peer.personality, runtime_of(call), call.arguments.flag("replace"))
 
 
 async def new(call: "Call") -> dict[str, Any]:
-    return await call.service.new(call.name(), _runtime(call), call.arguments.text("seed", SEED_BYTES))
+    return await call.service.new(call.name(), runtime_of(call), call.arguments.text("seed", SEED_BYTES))
 
 
 async def refresh(call: "Call") -> dict[str, Any]:
-    return await call.service.refresh(call.name(), _runtime(call))
+    return await call.service.refresh(call.name(), runtime_of(call))
 
 
 async def interrupt(call: "Call") -> dict[str, Any]:
-    return await call.service.interrupt(call.name(), _runtime(call))
+    return await call.service.interrupt(call.name(), runtime_of(call))
 
 
 async def compact(call: "Call") -> dict[str, Any]:
-    return await call.service.compact(call.name(), _runtime(call))
+    return await call.service.compact(call.name(), runtime_of(call))
 
 
 async def self_done(call: "Call") -> dict[str, Any]:

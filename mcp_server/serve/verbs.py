@@ -62,9 +62,9 @@ class Call:
         return check_personality(self.arguments.required("name"), "name")
 
     def optional(self, key: str) -> str | None:
-        """Return a peer's name, None when absent."""
+        """Return a peer's name, None when absent; an empty one is refused, lest it mean everybody."""
         given = self.args.get(key)
-        return None if given is None or given == "" else check_personality(given, key)
+        return None if given is None else check_personality(given, key)
 
     def message_id(self) -> str:
         """Return a required message id."""
@@ -116,10 +116,11 @@ async def status(call: Call) -> dict[str, Any]:
 
 async def send(call: Call) -> dict[str, Any]:
     """Send in the caller's name; the operator may send in any registered peer's."""
+    sessions.runtime_of(call)  # the tool takes an empty one for none
     given = {key: value for key, value in call.args.items() if key != "from"}
     request = await checked_request(call.service, call.caller, given)
     sender = call.caller.sender
-    if call.args.get("from") not in (None, ""):
+    if call.args.get("from") is not None:
         sender = await _from(call, call.args["from"])
     return asdict(await call.service.send(sender, request))
 

@@ -20,6 +20,8 @@ def run(context: Context, argv: list[str]) -> int:
 
 def directory(text: str) -> Path:
     """Return the directory that `--cwd` names; raises InvalidInput."""
+    if not text:
+        raise InvalidInput("cwd", "it is empty; name a directory, or leave the option out for one of the peer's own")
     try:
         path = Path(text).expanduser().absolute()
     except (OSError, RuntimeError) as error:

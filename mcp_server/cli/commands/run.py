@@ -19,7 +19,8 @@ def run(context: Context, argv: list[str]) -> int:
     """Become the tmux client of the new session; returns only when that fails."""
     given = parser().read(argv)
     need_terminal(context, "run")
-    asked = ({"runtime": given.runtime} if given.runtime else {}) | ({"replace": True} if given.replace else {})
+    asked = {} if given.runtime is None else {"runtime": given.runtime}
+    asked |= {"replace": True} if given.replace else {}
     try:
         found = ask(context, "run", asked, WAKE_SECONDS)
     except Refused as refused:

@@ -10,7 +10,7 @@ from mcp_server.cli.control import Control, connect
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import DEAD_LETTERS, BadUsage, NoServer, Unverified
 from mcp_server.cli.message_input import message_text
-from mcp_server.cli.parser import Parser
+from mcp_server.cli.parser import Parser, refuse_empty
 from transport.errors import PeerwakeError
 
 AWAY_SECONDS = 3.0
@@ -45,6 +45,7 @@ def run(context: Context, argv: list[str]) -> int:
     context.wants_json = given.json
     if given.wait is not None and not 0 <= given.wait <= WAIT_MAX_SECONDS:
         raise BadUsage(f"--wait {given.wait:g} is not between 0 and {WAIT_MAX_SECONDS:g} seconds")
+    refuse_empty({"--from": given.sender, "--runtime": given.runtime, "--reply-to": given.reply_to, "--key": given.key})
     args = request(context, given)
     result = deliver(context, args)
     try:

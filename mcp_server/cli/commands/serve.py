@@ -35,8 +35,10 @@ def run(context: Context, argv: list[str]) -> int:
         raise BadUsage(f"--{tcp[0].replace('_', '-')} goes with --transport http")
     if given.in_process and not over_stdio:
         raise BadUsage("--in-process goes with --transport stdio")
-    if given.no_tcp and (given.host or given.port is not None):
+    if given.no_tcp and (given.host is not None or given.port is not None):
         raise BadUsage("--no-tcp goes without --host and --port")
+    if given.host == "":
+        raise BadUsage("--host is empty; give an address, or leave the option out")
     if given.port is not None and not 0 <= given.port <= 65535:
         raise BadUsage(f"--port {given.port} is not between 0 and 65535")
     if given.background:

@@ -11,7 +11,7 @@ from mcp_server.cli.diagnosis import explain
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, NoServer, failure
 from mcp_server.cli.logfiles import LogReader
-from mcp_server.cli.parser import Parser
+from mcp_server.cli.parser import Parser, refuse_empty
 
 
 def parser() -> Parser:
@@ -27,6 +27,7 @@ def run(context: Context, argv: list[str]) -> int:
     """Print the three lines."""
     given = parser().read(argv)
     context.wants_json = given.json
+    refuse_empty({"--runtime": given.runtime})
     peer, queues = known(context, given.name)
     runtime = given.runtime or peer["default_runtime"]
     presence = next((each for each in peer["runtimes"] if each["runtime"] == runtime), None)

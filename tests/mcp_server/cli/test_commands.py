@@ -115,6 +115,25 @@ def test_a_failure_after_some_peers_is_one_document_with_what_was_done(
     assert [args["name"] for _, args in heard.calls] == ["al", "alice", "bob"] * 2
 
 
+@pytest.mark.parametrize(
+    ("argv", "verb", "args"),
+    [
+        (["new", "bob", "--runtime", ""], "new", {"name": "bob", "runtime": ""}),
+        (["stop", ""], "stop", {"name": ""}),
+        (["queue", "drop", "--all", ""], "drop", {"all": True, "personality": ""}),
+    ],
+)
+def test_an_empty_name_reaches_the_server_as_it_was_given(
+    peerwake: Run, root: Root, argv: list[str], verb: str, args: dict[str, Any]
+) -> None:
+    def refuse(verb: str, args: dict[str, Any]) -> None:
+        raise Refuse("invalid", "'' is not a name")
+
+    with ControlServer(root.server_socket, refuse) as heard:
+        done = peerwake(*argv)
+    assert (done.returncode, heard.calls) == (4, [(verb, args)])
+
+
 def test_start_all(peerwake: Run, root: Root) -> None:
     row = {"identity": "claude-alice", "state": "started"}
     with ControlServer(root.server_socket, lambda verb, args: {"rows": [row]}) as heard:

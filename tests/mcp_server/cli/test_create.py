@@ -144,6 +144,8 @@ def test_init_makes_a_peer_of_the_directory(peerwake: Run, root: Root, tmp_path:
         (["x", "--runtime", "scripted", "--runtime", "scripted"], 4, "named twice"),
         (["x", "--runtime", "scripted", "--default", "claude"], 4, "default_runtime"),
         (["x", "--runtime", "scripted", "--cwd", "missing"], 4, "is not a directory; create it first"),
+        (["x", "--runtime", "scripted", "--cwd", ""], 4, "cwd: it is empty"),
+        (["x", "--runtime", "scripted", "--default", ""], 4, "--default: it is empty"),
         (["x", "--runtime", "scripted", "--description", "d" * 451], 4, "451 characters are over the limit of 450"),
         (["x", "--runtime", "scripted", "--description", "\x1b[2J"], 4, "control characters"),
         (["x", "--runtime", "command"], 2, "add -- PROGRAM"),

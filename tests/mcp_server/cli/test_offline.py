@@ -90,6 +90,10 @@ def test_the_same_key_is_one_message(peerwake: Run, root: Root, bob: Profile) ->
         (["alice", "x", "--reply-to", "nonsense"], 4, "reply_to"),
         (["alice", "x", "--from", "nobody"], 4, "from: there is no peer 'nobody'"),
         (["alice", "x", "--from", "alice"], 4, "you are alice"),
+        (["alice", "x", "--from", ""], 4, "--from: it is empty"),
+        (["alice", "x", "--runtime", ""], 4, "--runtime: it is empty"),
+        (["alice", "x", "--reply-to", ""], 4, "--reply-to: it is empty"),
+        (["alice", "x", "--key", ""], 4, "--key: it is empty"),
     ],
 )
 def test_refusals_store_nothing(peerwake: Run, root: Root, alice: Profile, argv, code, problem) -> None:

@@ -219,3 +219,15 @@ def test_run_outside_every_peers_directory_says_what_to_do(environ: dict[str, st
         said = read_until(terminal, b"peerwake init\r\n")
         assert f"peerwake: {tmp_path} is no peer's directory; make it one: peerwake init".encode() in said
         assert process.wait(10) == 4
+
+
+@pytest.mark.parametrize("argv", [("attach", "bob", "--runtime", ""), ("watch", "bob", "--runtime", ""), ("run", "")])
+def test_an_empty_runtime_at_a_terminal_is_the_servers_to_refuse(
+    environ: dict[str, str], tmp_path: Path, root: Root, argv: tuple[str, ...]
+) -> None:
+    def refuse(verb: str, args: dict[str, Any]) -> None:
+        raise Refuse("invalid", "runtime: '' is not a runtime's name")
+
+    with ControlServer(root.server_socket, refuse) as heard, at_a_terminal(environ, tmp_path, *argv) as (_, terminal):
+        read_until(terminal, b"name\r\n")
+    assert [args["runtime"] for _, args in heard.calls] == [""]

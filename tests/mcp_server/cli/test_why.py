@@ -181,6 +181,13 @@ def test_json(peerwake: Run, root: Root) -> None:
     assert found["tenant_id"]
 
 
+def test_an_empty_runtime_is_not_the_default_one(peerwake: Run, root: Root) -> None:
+    assert peerwake("create", "alice", "--runtime", "scripted").returncode == 0
+    done = peerwake("why", "alice", "--runtime", "")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "--runtime: it is empty" in done.stderr
+
+
 def test_another_runtime_is_refused(peerwake: Run, root: Root) -> None:
     with serving(root, {"state": "live"}, queue_row()):
         done = peerwake("why", "alice", "--runtime", "codex")

@@ -144,6 +144,8 @@ async def test_dead_letters_of_several_messages_or_of_all(run: Running) -> None:
         ({"all": True, "older_seconds": -1}, "older_seconds"),
         ({"all": True, "older_seconds": True}, "older_seconds"),
         ({"all": True, "personality": "No!"}, "personality"),
+        ({"all": True, "personality": ""}, "personality"),
+        ({"all": True, "message_id": ""}, "message_id"),
     ],
 )
 async def test_what_cannot_be_retried_names_the_argument(run: Running, args: dict[str, Any], field: str) -> None:
@@ -160,6 +162,33 @@ async def test_stop_and_start(run: Running) -> None:
         await do(connection, "start", name="bob")
         await do(connection, "send", personality="bob", message="x")
         assert len((await do(connection, "stop", name=None))["rows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("verb", "args", "field"),
+    [
+        ("stop", {"name": ""}, "name"),
+        ("start", {"name": ""}, "name"),
+        ("retry", {"all": True, "personality": ""}, "personality"),
+        ("drop", {"all": True, "personality": ""}, "personality"),
+        ("dead", {"personality": ""}, "personality"),
+        ("queue", {"personality": ""}, "personality"),
+        ("send", {"personality": "bob", "message": "x", "from": ""}, "from"),
+        ("send", {"personality": "bob", "message": "x", "runtime": ""}, "runtime"),
+    ],
+)
+async def test_an_empty_name_is_refused_and_never_means_everybody(
+    run: Running, verb: str, args: dict[str, Any], field: str
+) -> None:
+    async with control(run.socket) as connection:
+        dead, waiting = [await do(connection, "send", personality=name, message="x") for name in ("bob", "carol")]
+        await do(connection, "drop", message_id=dead["message_id"])
+        await do(connection, "stop", name="alice")
+        error = await refused(connection, verb, **args)
+        assert (error["code"], error["field"]) == ("invalid", field)
+    assert run.service.stopped == {"alice"}
+    states = {one.message.id: one.state for one in run.service.letters.values()}
+    assert states == {dead["message_id"]: "dead", waiting["message_id"]: "queued"}
 
 
 async def test_attach_and_reload(run: Running) -> None:

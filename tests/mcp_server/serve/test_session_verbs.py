@@ -28,7 +28,8 @@ async def test_a_name_and_a_runtime(run: Running, verb: str) -> None:
     async with control(run.socket) as connection:
         assert (await ask(connection, verb, name="bob"))["identity"] == "scripted-bob"
         assert (await ask(connection, verb, name="bob", runtime="codex"))["identity"] == "codex-bob"
-        for wrong in ({}, {"name": "BOB"}, {"name": "bob", "runtime": "a-b"}, {"name": "bob", "x": 1}):
+        runtimes = [{"name": "bob", "runtime": runtime} for runtime in ("a-b", "")]
+        for wrong in ({}, {"name": "BOB"}, *runtimes, {"name": "bob", "x": 1}):
             error = await ask(connection, verb, **wrong)
             assert error["code"] == "invalid"
             assert error["field"] in ("name", "runtime", "args")
