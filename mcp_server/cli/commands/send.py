@@ -86,16 +86,29 @@ def absolute(context: Context, path: str) -> str:
 
 
 def deliver(context: Context, args: dict[str, Any]) -> dict[str, Any]:
-    """Return the server's result, or without a server the spool's; a broken connection is followed up."""
+    """Return the server's result, or without a server the spool's; a broken connection is followed up.
+
+    An interrupt once the message is on its way names its key: a repetition with another would be a second message.
+    """
+    found: Control | NoServer
     try:
-        control = connect(context)
+        found = connect(context)
     except NoServer as absent:
-        return spool(context, args, absent)
-    with control:
-        try:
-            return call(control, args)
-        except Unverified as broken:
-            return settle(context, args, broken, control.greeting["identity"])
+        found = absent
+    try:
+        if isinstance(found, NoServer):
+            return spool(context, args, found)
+        with found as control:
+            try:
+                return call(control, args)
+            except Unverified as broken:
+                return settle(context, args, broken, control.greeting["identity"])
+    except KeyboardInterrupt:
+        from mcp_server.cli import tables
+
+        key = tables.escape(args["idempotency_key"])
+        context.note(f"interrupted: the message may have been accepted; to be sure repeat it with --key {key}")
+        raise
 
 
 def call(control: Control, args: dict[str, Any]) -> dict[str, Any]:

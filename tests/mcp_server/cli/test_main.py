@@ -138,16 +138,17 @@ def test_a_full_disk_behind_standard_output_is_told(environ: dict[str, str]) -> 
     assert done.stderr.count(b"\n") == 1
 
 
-def test_an_interrupt_leaves_no_traceback(environ: dict[str, str], tmp_path: Path, root: Root) -> None:
+def interrupted(environ: dict[str, str], tmp_path: Path, root: Root, *argv: str) -> tuple[int, bytes, bytes, Any]:
+    """Interrupt a command whose request gets no answer; returns its code, what it printed, and what it had asked."""
     asked, over = threading.Event(), threading.Event()
 
     def never(verb: str, args: dict[str, Any]) -> None:
         asked.set()
         over.wait(20)
 
-    with ControlServer(root.server_socket, never):
+    with ControlServer(root.server_socket, never) as heard:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mcp_server", "send", "bob", "hi"],
+            [sys.executable, "-m", "mcp_server", *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -159,7 +160,25 @@ def test_an_interrupt_leaves_no_traceback(environ: dict[str, str], tmp_path: Pat
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
         over.set()
-    assert (process.returncode, out, err) == (130, b"", b"")
+    ((_, args),) = heard.calls
+    return process.returncode, out, err, args
+
+
+def test_an_interrupt_leaves_no_traceback(environ: dict[str, str], tmp_path: Path, root: Root) -> None:
+    assert interrupted(environ, tmp_path, root, "list")[:3] == (130, b"", b"")
+
+
+@pytest.mark.parametrize("key", [(), ("--key", "mine")])
+def test_an_interrupted_send_names_the_key_that_makes_its_repetition_harmless(
+    environ: dict[str, str], tmp_path: Path, root: Root, key: tuple[str, ...]
+) -> None:
+    code, out, err, args = interrupted(environ, tmp_path, root, "send", "bob", "hi", *key)
+    assert (code, out) == (130, b"")
+    assert err.decode() == (
+        "peerwake: interrupted: the message may have been accepted; to be sure repeat it with"
+        f" --key {args['idempotency_key']}\n"
+    )
+    assert args["idempotency_key"].startswith(key[-1] if key else "cli-")
 
 
 def test_the_fast_path_imports_the_standard_library_only() -> None:
