@@ -16,14 +16,15 @@ if __name__ == "__main__":
 
 from mcp_server.serve.bridge_loop import Bridge, Config
 
-RECONNECT_SECONDS = 60.0
+RECONNECT = "60"
+RECONNECT_VARIABLE = "PEERWAKE_RECONNECT_SECONDS"
 
 
 def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     """Read `[--home DIR] [--no-start] [--reconnect-seconds N] [-- COMMAND …]`; raises ValueError."""
     home = environment.get("PEERWAKE_HOME") or os.path.join(os.path.expanduser("~"), ".peerwake")
     start = [sys.executable, "-m", "mcp_server", "serve"]
-    seconds = float(environment.get("PEERWAKE_RECONNECT_SECONDS") or RECONNECT_SECONDS)
+    seconds, source = environment.get(RECONNECT_VARIABLE) or RECONNECT, RECONNECT_VARIABLE
     words = list(argv)
     while words:
         word = words.pop(0)
@@ -31,15 +32,27 @@ def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
             start, words = words, []
         elif word == "--no-start":
             start = []
-        elif word in ("--home", "--reconnect-seconds") and words:
-            value = words.pop(0)
-            home, seconds = (value, seconds) if word == "--home" else (home, float(value))
+        elif word == "--home" and words:
+            home = words.pop(0)
+        elif word == "--reconnect-seconds" and words:
+            seconds, source = words.pop(0), word
         else:
             raise ValueError(f"{word!r} is not understood; give --home DIR, --no-start, --reconnect-seconds N or --")
     credential = environment.get("PEERWAKE_CREDENTIAL") or None
     if credential is not None and credential.startswith("${"):
         credential = None
-    return Config(absolute(home), start, seconds, credential)
+    return Config(absolute(home), start, seconds_of(seconds, source), credential)
+
+
+def seconds_of(text: str, source: str) -> float:
+    """Return the seconds that a variable or an option gives; raises ValueError naming it."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 <= seconds < float("inf"):
+        return seconds
+    raise ValueError(f"{source}: {text!r:.60} is no number of seconds; give 0 or more, such as {RECONNECT}")
 
 
 def absolute(home: str) -> str:

@@ -519,10 +519,9 @@ async def test_why_a_server_cannot_be_started_is_told(root: Root) -> None:
 # as a program
 
 
-def run_bridge(*argv: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-I", "-S", bridge.__file__, *argv], input="", capture_output=True, text=True, timeout=10
-    )
+def run_bridge(*argv: str, **extra: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, "-I", "-S", bridge.__file__, *argv]
+    return subprocess.run(words, input="", capture_output=True, text=True, timeout=10, env=os.environ | extra)
 
 
 def test_bad_arguments_are_usage_errors(root: Root) -> None:
@@ -531,6 +530,17 @@ def test_bad_arguments_are_usage_errors(root: Root) -> None:
     assert "--nonsense" in done.stderr
     assert run_bridge("--reconnect-seconds", "soon").returncode == 2
     assert run_bridge("--home", str(root.home), "--no-start").returncode == 0
+
+
+@pytest.mark.parametrize("value", ["1m", "nan", "inf", "-1", " "])
+def test_a_time_to_reconnect_that_is_none_is_named_with_its_source(root: Root, value: str) -> None:
+    words = ("--home", str(root.home), "--no-start")
+    by_variable = run_bridge(*words, PEERWAKE_RECONNECT_SECONDS=value)
+    by_option = run_bridge(*words, "--reconnect-seconds", value)
+    for source, done in (("PEERWAKE_RECONNECT_SECONDS", by_variable), ("--reconnect-seconds", by_option)):
+        assert (done.returncode, done.stdout) == (2, "")
+        told = f"{source}: {value!r} is no number of seconds; give 0 or more, such as 60"
+        assert done.stderr == f"peerwake bridge: {told}\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
