@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from transport.errors import PeerwakeError
+from transport.home import root_at
 from transport.identity import Identity
 
 SOCKET_PATH_BYTES: Final = 100
@@ -158,5 +159,5 @@ def check_socket_path(path: Path) -> None:
 
 
 def root_from_environment() -> Root:
-    """Return the root that `PEERWAKE_HOME` names, `~/.peerwake` by default."""
-    return Root(Path(os.environ.get("PEERWAKE_HOME") or Path.home() / ".peerwake").expanduser().absolute())
+    """Return the root that `PEERWAKE_HOME` names, `~/.peerwake` by default; raises HomeUnknown."""
+    return Root(Path(root_at(os.environ.get("PEERWAKE_HOME"))))

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
+from transport.home import root_at
+
 
 class Context:
     """Root, credential, place and terminal of one run. `cwd` is None when the directory is gone."""
@@ -14,7 +16,7 @@ class Context:
         self.environ = environ
         self.stdout = stdout
         self.stderr = stderr
-        self.home = root_of(environ)
+        self.home = root_at(environ.get("PEERWAKE_HOME"))
         self.server_socket = f"{self.home}/run/server.sock"
         self.credential = environ.get("PEERWAKE_CREDENTIAL") or None
         self.cwd = _working_directory()
@@ -40,24 +42,6 @@ class Context:
     def note(self, text: str) -> None:
         """Print one line about the run, not part of its result."""
         self.stderr.write(f"peerwake: {text}\n")
-
-
-class HomeUnknown(ValueError):
-    """Nobody can tell where the root is; the user sets PEERWAKE_HOME."""
-
-
-def root_of(environ: Mapping[str, str]) -> str:
-    """Return the root that the environment names, absolute; raises HomeUnknown."""
-    named = environ.get("PEERWAKE_HOME") or "~/.peerwake"
-    home = os.path.expanduser(named)  # noqa: PTH111 (pathlib costs 10 ms)
-    if home.startswith("~"):
-        raise HomeUnknown(f"{named!r:.200}: there is no such home directory; set PEERWAKE_HOME to an absolute path")
-    try:
-        return os.path.abspath(home)  # noqa: PTH100
-    except OSError as error:
-        raise HomeUnknown(
-            f"PEERWAKE_HOME: {named!r:.200} is relative and the working directory is gone; set it to an absolute path"
-        ) from error
 
 
 def _working_directory() -> str | None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from itertools import takewhile
 
-from mcp_server.cli.context import Context, HomeUnknown, from_process
+from mcp_server.cli.context import Context, from_process
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import BadUsage, Failure, failure
 from mcp_server.cli.parser import HELP, HelpWanted
 from transport.errors import PeerwakeError
+from transport.home import HomeUnknown
 
 MORE = "PEERWAKE_TRACEBACK=1 shows where"
 COMMANDS = {

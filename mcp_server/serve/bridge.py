@@ -15,6 +15,7 @@ if __name__ == "__main__":
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from mcp_server.serve.bridge_loop import Bridge, Config
+from transport.home import root_at
 
 RECONNECT = "60"
 RECONNECT_VARIABLE = "PEERWAKE_RECONNECT_SECONDS"
@@ -22,7 +23,7 @@ RECONNECT_VARIABLE = "PEERWAKE_RECONNECT_SECONDS"
 
 def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     """Read `[--home DIR] [--no-start] [--reconnect-seconds N] [-- COMMAND …]`; raises ValueError."""
-    home = environment.get("PEERWAKE_HOME") or os.path.join(os.path.expanduser("~"), ".peerwake")
+    home = environment.get("PEERWAKE_HOME")
     start = [sys.executable, "-m", "mcp_server", "serve"]
     seconds, source = environment.get(RECONNECT_VARIABLE) or RECONNECT, RECONNECT_VARIABLE
     words = list(argv)
@@ -34,6 +35,8 @@ def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
             start = []
         elif word == "--home" and words:
             home = words.pop(0)
+            if not home:
+                raise ValueError("--home is empty; name a directory, or leave the option out")
         elif word == "--reconnect-seconds" and words:
             seconds, source = words.pop(0), word
         else:
@@ -41,7 +44,7 @@ def configure(argv: list[str], environment: "os._Environ[str]") -> Config:
     credential = environment.get("PEERWAKE_CREDENTIAL") or None
     if credential is not None and credential.startswith("${"):
         credential = None
-    return Config(absolute(home), start, seconds_of(seconds, source), credential)
+    return Config(root_at(home), start, seconds_of(seconds, source), credential)
 
 
 def seconds_of(text: str, source: str) -> float:
@@ -53,18 +56,6 @@ def seconds_of(text: str, source: str) -> float:
     if 0 <= seconds < float("inf"):
         return seconds
     raise ValueError(f"{source}: {text!r:.60} is no number of seconds; give 0 or more, such as {RECONNECT}")
-
-
-def absolute(home: str) -> str:
-    """Return the root's absolute path; raises ValueError where nobody can tell it."""
-    path = os.path.expanduser(home)
-    if path.startswith("~"):
-        raise ValueError(f"{home!r}: there is no such home directory; set PEERWAKE_HOME to an absolute path")
-    try:
-        return os.path.abspath(path)
-    except OSError as error:
-        text = f"PEERWAKE_HOME: {home!r} is relative and the working directory is gone; set it to an absolute path"
-        raise ValueError(text) from error
 
 
 def open_missing() -> None:
