@@ -65,8 +65,8 @@ class ServeOptions:
 
     @property
     def host_names(self) -> frozenset[str]:
-        """The names a Host or Origin header may carry."""
-        return LOOPBACK_NAMES | self.allowed_hosts | {self.host}
+        """The names a Host or Origin header may carry, in lower case."""
+        return LOOPBACK_NAMES | {name.lower() for name in (*self.allowed_hosts, self.host)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Addresses:
 
 def is_loopback(host: str) -> bool:
     """Return whether `host` is localhost or a loopback address."""
-    if host == "localhost":
+    if host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -78,6 +79,13 @@ async def test_loopback_names_pass(run: Running, host: str) -> None:
     assert response.status_code != 421
     assert response.status_code != 403
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize("host", ["mybox.example", "MyBox.Example:8765", "MYBOX.EXAMPLE"])
+async def test_a_name_with_capitals_passes_in_any_case(root: Root, host: str) -> None:
+    async with running(root, options=replace(OPTIONS, allowed_hosts=frozenset({"MyBox.Example"}))) as run:
+        response = await post(run, Host=host, Origin=f"https://{host}", **run.bearer())
+        assert response.status_code not in (403, 421)
 
 
 async def test_no_server_header_and_no_date(run: Running) -> None:

@@ -95,6 +95,10 @@ def test_a_host_that_is_not_loopback_needs_the_flag(host: str) -> None:
         raise AssertionError("it listens")
 
 
+def test_the_name_it_listens_on_is_known_in_lower_case() -> None:
+    assert "mybox" in ServeOptions(host="MyBox").host_names
+
+
 def test_without_a_port_there_is_no_tcp() -> None:
     with tcp_listener(ServeOptions(port=None)) as listener:
         assert listener is None
@@ -121,6 +125,7 @@ def _has_ipv6() -> bool:
 def test_loopback() -> None:
     assert is_loopback("127.9.9.9")
     assert is_loopback("localhost")
+    assert is_loopback("LocalHost")
     assert not is_loopback("localhost.example")
     assert os.geteuid() >= 0
 
