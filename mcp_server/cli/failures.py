@@ -9,6 +9,7 @@ REFUSALS = frozenset(
         *("rate-limited", "queue-full", "no-such-message", "not-allowed", "bad-credential", "invalid", "too-large"),
         *("live", "messages-waiting", "already-waking", "no-profile", "corrupt-profile"),
         *("name-taken", "directory-taken", "peers-below", "not-registered", "message-state", "unknown-runtime"),
+        "global-settings",
         *("asleep", "already-live", "cannot-resume", "ephemeral", "not-busy", "held", "no-keys"),
     }
 )

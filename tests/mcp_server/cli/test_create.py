@@ -88,7 +88,7 @@ def test_the_user_s_own_settings_are_left_alone(peerwake: Run, environ: dict[str
 def test_init_in_the_home_directory_needs_global(peerwake: Run, root: Root, environ: dict[str, str]) -> None:
     home = Path(environ["HOME"])
     done = peerwake("init", "--name", "me", "--runtime", "claude", cwd=home)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "--global" in done.stderr
     assert files(home) == set()
     assert Registry(root).names() == ()

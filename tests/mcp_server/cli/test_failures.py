@@ -7,6 +7,7 @@ import transport.registry
 from lifecycle.requests import Refused
 from mcp_server.cli.exits import Exit
 from mcp_server.cli.failures import failure
+from mcp_server.clients.connection import ConfigUnusable, GlobalSettings
 from transport.errors import InvalidInput, PeerwakeError
 
 
@@ -15,13 +16,16 @@ def kinds(root: type[PeerwakeError]) -> list[type[PeerwakeError]]:
     return ([root] if "code" in vars(root) else []) + below
 
 
-@pytest.mark.parametrize("kind", [*kinds(Refused), *kinds(InvalidInput)], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*kinds(Refused), *kinds(InvalidInput), GlobalSettings], ids=lambda kind: kind.__name__
+)
 def test_refusals_end_with_four(kind: type[PeerwakeError]) -> None:
     assert failure(kind.code, "x").exit_code is Exit.REFUSED
 
 
 @pytest.mark.parametrize(
-    ("code", "exit_code"), [("spool-full", 1), ("unheard-of", 1), ("spool-uncertain", 5), ("dead-letter", 7)]
+    ("code", "exit_code"),
+    [("spool-full", 1), ("unheard-of", 1), (ConfigUnusable.code, 1), ("spool-uncertain", 5), ("dead-letter", 7)],
 )
 def test_faults_are_not_refusals(code: str, exit_code: int) -> None:
     assert failure(code, "x").exit_code == exit_code
