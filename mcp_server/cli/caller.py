@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifecycle.attribution import LEFT_OVER, Attribution, listening, recorded
-from lifecycle.requests import NotAllowed
+from lifecycle.flags import Flags
+from lifecycle.requests import NotAllowed, UnknownPeer
+from lifecycle.resolve import Resolver
 from lifecycle.session import Sessions
 from mcp_server.cli.context import Context
 from mcp_server.serve.credentials import BadCredential, Bearer, load_credentials
@@ -27,7 +29,7 @@ class LocalCallers:
         """Return on whose behalf this process sends; `claimed` is what `--from` says.
 
         Raises NotAllowed (a session's process, or the bearer of a peer's credential, claims another
-        name; a name that is no peer's) or BadCredential.
+        name), UnknownPeer, InvalidInput or BadCredential.
         """
         bound = self.bound()
         if bound is not None:
@@ -77,10 +79,13 @@ class LocalCallers:
         )
 
     def _claimed(self, name: str) -> Identity:
-        profile = self.registry.get(check_personality(name, "from"))
-        if profile is None:
-            near = self.registry.nearest(name)
-            raise NotAllowed(f"from: there is no peer {name!r}{f'; nearest: {chr(44).join(near)}' if near else ''}")
+        try:
+            profile = Resolver(self.registry, Flags(self.root)).profile(check_personality(name, "from"))
+        except UnknownPeer:
+            # As with a server: a name may have a dash of its own, so it is looked up as a name first.
+            if "-" in name and self._knows(identity := parse_identity(name, "from")):
+                return identity
+            raise
         return Identity(profile.default_runtime, profile.name)
 
     def _knows(self, identity: Identity) -> bool:

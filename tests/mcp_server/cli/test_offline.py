@@ -88,7 +88,7 @@ def test_the_same_key_is_one_message(peerwake: Run, root: Root, bob: Profile) ->
         (["alice", "x", "--attach", "missing"], 4, "attachments"),
         (["alice", "x", "--attach", "/"], 4, "is a directory"),
         (["alice", "x", "--reply-to", "nonsense"], 4, "reply_to"),
-        (["alice", "x", "--from", "nobody"], 4, "from: there is no peer 'nobody'"),
+        (["alice", "x", "--from", "nobody"], 4, "there is no peer 'nobody'"),
         (["alice", "x", "--from", "alice"], 4, "you are alice"),
         (["alice", "x", "--from", ""], 4, "--from: it is empty"),
         (["alice", "x", "--runtime", ""], 4, "--runtime: it is empty"),
@@ -132,6 +132,16 @@ def test_what_was_accepted_is_not_refused_when_it_is_repeated(peerwake: Run, roo
 def test_the_operator_may_send_as_anybody(peerwake: Run, root: Root, alice: Profile, bob: Profile) -> None:
     assert peerwake("send", "bob", "hi", "--from", "alice").returncode == 3
     assert senders(root, BOB) == ["claude-alice"]
+
+
+def test_the_operator_names_a_sender_as_with_a_server(peerwake: Run, root: Root, alice: Profile, bob: Profile) -> None:
+    create(Registry(root), NewPeer(runtimes=("scripted",), name="claude-bob"))
+    for claimed in ("codex-alice", "claude-bob"):
+        assert peerwake("send", "bob", "hi", "--from", claimed).returncode == 3
+    assert senders(root, BOB) == ["codex-alice", "scripted-claude-bob"]
+    for claimed, code in (("nobody", "unknown-peer"), ("scripted-alice", "unknown-peer"), ("Al", "invalid")):
+        done = peerwake("send", "bob", "hi", "--from", claimed, "--json")
+        assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (4, code)
 
 
 def test_whoever_stands_in_a_peers_directory_sends_as_that_peer(peerwake: Run, root: Root, alice, bob) -> None:
