@@ -53,24 +53,27 @@ class Deck:
 
 @dataclass(slots=True)
 class Progress:
-    """Writes each stage of one hand-over to the spool before the step it names."""
+    """Writes each stage of one hand-over to the spool before the step it names; `was_typed` is said of it alone."""
 
     deck: Deck
     lease: Lease
     stage: Stage = field(init=False)
+    was_typed: bool = False
 
     def __post_init__(self) -> None:
         self.stage = self.lease.stage
 
     async def deliver(self, session: Session, text: str) -> HandOver:
         """Hand the message over from the stage it reached; raises as `Terminals.deliver`."""
+        # Each lease of a task has a session of its own: what an earlier one took is no evidence for this one.
+        was_typed = self.was_typed or (self.lease.was_typed and session.task is None)
         return await self.deck.terminals.deliver(
             session,
             text,
             self.lease.message.id,
             self.reach,
             stage=self.stage,
-            is_repeated=self.lease.attempts > 0,
+            is_repeated=was_typed,
             since=self.lease.leased_at,
         )
 
@@ -79,3 +82,4 @@ class Progress:
         lease, deck = self.lease, self.deck
         await deck.spool.stage(lease.message.id, stage, deck.clock.wall(), fence=lease.fence)
         self.stage = stage
+        self.was_typed = self.was_typed or stage is Stage.PASTING

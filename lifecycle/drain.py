@@ -22,6 +22,7 @@ from transport.identity import Identity
 from transport.spool.faults import SpoolError
 from transport.spool.records import Lease
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
+from transport.tmux.ending import wait_agents
 from transport.vocabulary import Hold, Kind, Receipt, Stage
 
 LOOK_AGAIN: Final = (0.05, 0.1, 0.2)
@@ -29,6 +30,8 @@ CONSUMPTION_POLL_SECONDS: Final = 0.2
 BUSY_LOOK_SECONDS: Final = 1.0
 DRAFT_LOOK_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 1.0
+# Longer than a client has after a stop: what it took it writes down until its very end.
+LAST_WORDS_SECONDS: Final = 1.5
 # Of the whole machine or of the peer's file system, not of one message: the others would fare no better.
 PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ETIMEDOUT})
 
@@ -271,6 +274,8 @@ class Drain:
     async def after_death(self, session: Session, lease: Lease) -> None:
         """Settle a lease whose session is gone: taken, if its transcript says so, else back to the head."""
         deck = self.deck
+        if session.pane is not None:
+            await wait_agents(session.pane, LAST_WORDS_SECONDS, clock=deck.clock)
         try:
             receipt = await deck.terminals.find(session, lease.message.id)
         except OSError as error:

@@ -77,12 +77,18 @@ class InitialPrompt:
         """Hand it over until it is taken, for a while; go on where an earlier server was."""
         terminals, text = self.terminals, await self._envelope(session, message)
         was_pasted = await terminals.was_pasted(session, message.id)
-        reached = _Reached(Stage.PASTING if was_pasted else Stage.HELD)
+        reached = _Reached(Stage.PASTING if was_pasted else Stage.HELD, was_pasted)
         since = session.woke_at if was_pasted else self.clock.wall()
         began, tries = self.clock.monotonic(), 0
         while True:
             outcome = await terminals.deliver(
-                session, text, message.id, reached.reach, stage=reached.stage, is_repeated=was_pasted, since=since
+                session,
+                text,
+                message.id,
+                reached.reach,
+                stage=reached.stage,
+                is_repeated=reached.was_typed,
+                since=since,
             )
             tries += outcome.hold is None
             seconds = self.limits.ready_seconds if outcome.typed else self.limits.blocked_seconds
@@ -118,12 +124,14 @@ def _is_kept_back(outcome: HandOver) -> bool:
 
 @dataclass(slots=True)
 class _Reached:
-    """How far a hand-over is: an initial prompt is not in the spool."""
+    """How far a hand-over is, and whether it was ever typed: an initial prompt is not in the spool."""
 
     stage: Stage
+    was_typed: bool
 
     async def reach(self, stage: Stage) -> None:
         self.stage = stage
+        self.was_typed = self.was_typed or stage is Stage.PASTING
 
 
 def _nonce(token: str, body: str) -> str:

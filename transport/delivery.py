@@ -62,7 +62,7 @@ async def deliver(
 ) -> HandOver:
     """Hand a leased message over from the stage it reached; what may have arrived is not repeated.
 
-    `is_repeated`: an earlier lease of it may have been typed too. `since` is as for `resume_hand_over`.
+    `is_repeated`: it may have been typed before, in this lease or an earlier one. `since` is as for `resume_hand_over`.
     """
     before = Before.LEASED if is_repeated else Before.NEVER
     attempt = Attempt(target, _typeable(text), message_id, on_stage, clock, pace, since, before)

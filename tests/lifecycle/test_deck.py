@@ -81,9 +81,54 @@ async def test_a_hand_over_knows_of_earlier_leases_and_since_when_this_one_is_he
         await progress.deliver(session, "text")
         await progress.deliver(session, "text")
         assert stage.actor.since[-2:] == [stage.clock.wall()] * 2
-        assert stage.actor.repeated[-2:] == [number > 0] * 2
+        assert stage.actor.repeated[-2:] == [number > 0, True]
         assert stage.actor.stages[-2:] == [Stage.HELD, Stage.PASTING]
         await stage.spool.release(message.id, "x", stage.clock.wall(), attempted=True)
+
+
+@pytest.mark.parametrize("reached", [None, Stage.PASTING])
+@pytest.mark.parametrize("how", ["counted", "put back", "queued again"])
+async def test_a_hand_over_looks_for_what_any_earlier_lease_has_typed(
+    stage: Scene, how: str, reached: Stage | None
+) -> None:
+    message, session = await stage.send(), stage.session()
+    lease = await stage.spool.lease(ALICE, session.fence, stage.clock.wall())
+    assert lease is not None
+    if reached is not None:
+        await Progress(stage.deck, lease).reach(reached)
+    if how == "queued again":
+        await stage.spool.bury(message.id, "no receipt", stage.clock.wall())
+        await stage.spool.retry(message.id, stage.clock.wall())
+    else:
+        await stage.spool.release(message.id, "x", stage.clock.wall(), attempted=how == "counted")
+    lease = await stage.spool.lease(ALICE, session.fence, stage.clock.wall())
+    assert lease is not None
+    await Progress(stage.deck, lease).deliver(session, "text")
+    assert stage.actor.repeated == [reached is not None]
+
+
+async def test_a_hand_over_looks_for_what_it_has_typed_itself(stage: Scene) -> None:
+    """A look back found no trace of it, and then something held the next paste."""
+    await stage.send()
+    lease, session = await stage.spool.lease(ALICE, "f", stage.clock.wall()), stage.session()
+    assert lease is not None
+    progress = Progress(stage.deck, lease)
+    await progress.deliver(session, "text")
+    await progress.reach(Stage.HELD)
+    await progress.deliver(session, "text")
+    assert stage.actor.repeated == [False, True]
+
+
+async def test_what_an_earlier_session_left_of_a_task_says_nothing_of_the_next(stage: Scene) -> None:
+    """A program has one file for what it acknowledges, also as a worker that is started anew for each task."""
+    message = await stage.send()
+    session = stage.session(task=message.id)
+    for _ in range(2):
+        lease = await stage.spool.lease(ALICE, "task", stage.clock.wall())
+        assert lease is not None
+        await Progress(stage.deck, lease).deliver(session, "text")
+        await stage.spool.release(message.id, "silent", stage.clock.wall(), attempted=True)
+    assert stage.actor.repeated == [False, False]
 
 
 async def test_a_lease_that_is_another_s_is_left_alone(stage: Scene) -> None:

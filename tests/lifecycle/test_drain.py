@@ -1,5 +1,6 @@
 """The drain of a warm identity: every way a hand-over can go, and what stands in the spool afterwards."""
 
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from pathlib import Path
@@ -15,7 +16,7 @@ from lifecycle.session import Session
 from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.held_paths import held
-from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, scene
+from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, process_id, scene
 from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
 from transport.envelope import Form
@@ -385,6 +386,40 @@ async def test_a_stop_in_the_middle_costs_no_attempt(stage: Scene) -> None:
         await Drain(stage.deck, ALICE).run()
     record = await stage.record(message)
     assert (record.state, record.attempts) == (MessageState.QUEUED, 0)
+
+
+def client_of(stage: Scene) -> subprocess.Popen[bytes]:
+    """A client in a process group of its own, as in a pane."""
+    client = subprocess.Popen(["sleep", "600"], process_group=0)
+    stage.processes.append(client)
+    return client
+
+
+@pytest.mark.parametrize("takes", [True, False])
+async def test_a_client_has_a_moment_to_write_down_what_it_took_before_its_end(stage: Scene, takes: bool) -> None:
+    """A stop ends tmux first, and the client has a second after that."""
+    client = client_of(stage)
+    session = stage.session(pane=process_id(client))
+
+    async def stopped(message_id: str) -> None:
+        stage.deck.flags.set(ALICE, Flag.STOPPED)
+        stage.kill(session)
+
+    stage.actor.on_deliver = stopped
+    stage.actor.plays = [TmuxGone("closed")]
+    message = await stage.send()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Drain(stage.deck, ALICE).run)
+        await stage.clock.until(lambda: stage.actor.typed)
+        await stage.clock.advance(0.5)
+        assert await stage.is_in(message, MessageState.LEASED)
+        if takes:
+            stage.actor.evidence[message.id] = Receipt.CONSUMED
+            client.kill()
+            client.wait()
+        state = MessageState.CONSUMED if takes else MessageState.QUEUED
+        await stage.clock.until(lambda: stage.is_in(message, state), limit=2)
+        tasks.cancel_scope.cancel()
 
 
 async def leased(stage: Scene, message: Message, fence: str, reached: Stage | None) -> None:

@@ -90,6 +90,14 @@ async def test_what_was_not_taken_at_once_is_looked_for_again(stage: Scene) -> N
     assert "taken=true" in stage.log("lifecycle").lower()
 
 
+async def test_what_was_pasted_and_held_back_since_is_looked_for_before_the_next_paste(stage: Scene) -> None:
+    stage.actor.plays = [UNTAKEN, HELD]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(initial(stage).hand_over, stage.session(CAROL))
+        await stage.clock.until(lambda: "ev=initial-prompt" in stage.log("lifecycle"))
+    assert stage.actor.repeated == [False, True, True]
+
+
 async def test_the_next_server_goes_on_with_the_same_text(stage: Scene) -> None:
     stage.actor.plays = [TmuxUnknown("no answer")]
     session = stage.session(CAROL)

@@ -1,10 +1,12 @@
 """Dead letters and notices from outside: time to live, one notice each, and what an operator does about them."""
 
+import sys
 import time
 from typing import Any
 
 import pytest
 
+from lifecycle.runtimes.command import ACKNOWLEDGED, DIRECTORY, load_program, save_program
 from tests.live.control import Control
 from tests.live.workers import bodies, books, settle_on
 from tests.live.world import World, until
@@ -15,6 +17,21 @@ pytestmark = pytest.mark.live
 
 CRASH = '{"boot": {"exit": 3}}'
 NEVER_READY = '{"boot": {"seconds": 600}}'
+LATE = """
+import json, os, sys, time
+print("peerwake: ready", flush=True)
+message = ""
+for line in sys.stdin:
+    message += line
+    if line.startswith("</peer-message-"):
+        with open("input", "a") as file:
+            file.write(message)
+        time.sleep(1.5)
+        with open(os.environ["PEERWAKE_TRANSCRIPT"], "a") as file:
+            file.write(json.dumps({"received": message.split('"')[1]}) + "\\n")
+        message = ""
+        print("peerwake: ready", flush=True)
+"""
 
 
 @pytest.fixture
@@ -64,6 +81,22 @@ def test_twelve_dead_letters_are_queued_again_in_their_order(ready: World) -> No
     assert refused.returncode == 4
     assert f"{message_id} is consumed; only a dead letter can be repeated" in refused.stderr
     assert "no message has the id 'm_nothing'" in refused.stderr
+
+
+def test_what_was_acknowledged_too_late_is_settled_when_it_is_queued_again_and_not_typed_twice(ready: World) -> None:
+    ready.run("create", "late", "--runtime", "command", "--", sys.executable, "-c", LATE)
+    cwd = ready.root.peers / "late"
+    save_program(cwd, load_program(cwd).model_copy(update={"receipt_seconds": 0.5}))
+    ready.serve()
+    sent = ready.send("late", "once", "--wait", "0")
+    is_dead(ready, 1)
+    until(lambda: (cwd / DIRECTORY / ACKNOWLEDGED).exists(), 20, "the acknowledgement")
+    assert ready.run("queue", "retry", sent["message_id"]).returncode == 0
+    assert ready.send("late", "another", "--wait", "0")["status"] == "queued"
+    until(lambda: "another" in (cwd / "input").read_text(), 20, "the next message")
+    assert (cwd / "input").read_text().count("once") == 1
+    shown = ready.json("queue", "show", sent["message_id"])
+    assert shown["state"] == "consumed", shown
 
 
 def test_dropped_dead_letters_are_gone_and_nobody_hears_of_it_again(ready: World) -> None:

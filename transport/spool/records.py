@@ -60,13 +60,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A message handed out and not yet settled; `attempts` counts those before, `leased_at` is wall seconds."""
+    """A message handed out and not yet settled; `attempts` counts those before, `leased_at` is wall seconds.
+
+    `was_typed`: it may have been typed, in this lease or in one before, also before it was queued again.
+    """
 
     message: Message
     stage: Stage
     attempts: int
     fence: str
     leased_at: float
+    was_typed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,8 @@ _STATE: Final = "m.state, m.stage, m.attempts, m.fence, m.leased_at, m.not_befor
 MESSAGE: Final = f"{_BEFORE}, b.body, {_AFTER}"
 MESSAGE_WIDTH: Final = 13
 FROM: Final = "FROM messages AS m JOIN bodies AS b USING (seq)"
+WAS_TYPED: Final = f"EXISTS (SELECT 1 FROM events AS e WHERE e.seq = m.seq AND e.event = '{Stage.PASTING}')"
+"""Whether a hand-over of `m` ever came as far as the paste; an event outlives its lease."""
 RECORD: Final = f"SELECT {MESSAGE}, {_STATE} {FROM}"
 LISTED: Final = f"SELECT {_BEFORE}, '', {_AFTER}, {_STATE} FROM messages AS m"
 """The columns of `RECORD` without a body: those of ten thousand letters may be gigabytes."""

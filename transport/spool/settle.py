@@ -14,6 +14,7 @@ from transport.spool.records import (
     FROM,
     MESSAGE,
     MESSAGE_WIDTH,
+    WAS_TYPED,
     Buried,
     Lease,
     LeaseLost,
@@ -69,8 +70,9 @@ def lease(db: sqlite3.Connection, recipient: Identity, fence: str, now: float) -
     if db.execute(_LEASE, (fence, now, seq, name)).rowcount == 0:
         return None
     note(db, seq, "leased", "", now)
-    row = db.execute(f"SELECT {MESSAGE}, m.attempts {FROM} WHERE m.seq = ?", (seq,)).fetchone()
-    return Lease(to_message(row), Stage.HELD, row[MESSAGE_WIDTH], fence, now)
+    row = db.execute(f"SELECT {MESSAGE}, m.attempts, {WAS_TYPED} {FROM} WHERE m.seq = ?", (seq,)).fetchone()
+    attempts, was_typed = row[MESSAGE_WIDTH:]
+    return Lease(to_message(row), Stage.HELD, attempts, fence, now, bool(was_typed))
 
 
 def _is_set_back(db: sqlite3.Connection, seq: int, now: float) -> bool:

@@ -11,6 +11,7 @@ from transport.spool.records import (
     MESSAGE,
     MESSAGE_WIDTH,
     RECORD,
+    WAS_TYPED,
     Event,
     Lease,
     QueueView,
@@ -22,7 +23,9 @@ from transport.spool.records import (
 )
 from transport.vocabulary import MessageState, Stage
 
-_LEASE: Final = f"SELECT {MESSAGE}, m.stage, m.attempts, m.fence, m.leased_at {FROM} WHERE m.state = 'leased'"
+_LEASE: Final = f"""
+    SELECT {MESSAGE}, m.stage, m.attempts, m.fence, m.leased_at, {WAS_TYPED} {FROM} WHERE m.state = 'leased'
+"""
 _SENT: Final = """
     SELECT 1 FROM messages AS task CROSS JOIN messages AS sent
     ON sent.sender = task.recipient AND sent.seq > task.handed_after
@@ -146,5 +149,5 @@ def _repeated(detail: str, times: int, last_at: float) -> str:
 
 
 def _to_lease(row: Row) -> Lease:
-    stage, attempts, fence, leased_at = row[MESSAGE_WIDTH:]
-    return Lease(to_message(row), Stage(stage), attempts, fence, leased_at)
+    stage, attempts, fence, leased_at, was_typed = row[MESSAGE_WIDTH:]
+    return Lease(to_message(row), Stage(stage), attempts, fence, leased_at, bool(was_typed))

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from transport.clock import Clock, SystemClock
-from transport.process import ProcessId, group, identify, terminate
+from transport.process import DeadlinePassed, ProcessId, group, identify, terminate
 from transport.tmux.control import TmuxUnknown
 from transport.tmux.listener import answers
 from transport.tmux.peer import ForeignSocket, check_socket
@@ -66,16 +66,30 @@ def _agents(pane: ProcessId) -> tuple[ProcessId, ...]:
     return group(pane.pid) if identify(pane.pid) in (None, pane) else ()
 
 
+async def wait_agents(pane: ProcessId, seconds: float, *, clock: Clock) -> None:
+    """Wait for the end of what is left of a pane's process group, at most so long."""
+    try:
+        agents = await anyio.to_thread.run_sync(_agents, pane)
+    except (DeadlinePassed, OSError):
+        agents = (pane,)
+    await _left_after(agents, seconds, clock)
+
+
 async def _end_all(processes: Iterable[ProcessId], clock: Clock) -> None:
     """Give processes a second after their terminal's hangup, then SIGKILL to exactly these."""
-    until = clock.monotonic() + HANGUP_SECONDS
+    for process in await _left_after(processes, HANGUP_SECONDS, clock):
+        terminate(process, signal.SIGKILL)
+        await _gone_within(process, HANGUP_SECONDS, clock)
+
+
+async def _left_after(processes: Iterable[ProcessId], seconds: float, clock: Clock) -> list[ProcessId]:
+    """Return which processes are still alive after some time; at once when none is."""
+    until = clock.monotonic() + seconds
     left = [process for process in processes if process.is_alive()]
     while left and clock.monotonic() < until:
         await clock.sleep(0.01)
         left = [process for process in left if process.is_alive()]
-    for process in left:
-        terminate(process, signal.SIGKILL)
-        await _gone_within(process, HANGUP_SECONDS, clock)
+    return left
 
 
 async def _gone_within(process: ProcessId, seconds: float, clock: Clock) -> bool:

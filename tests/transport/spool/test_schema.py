@@ -216,6 +216,7 @@ def test_missing_directory_is_named(tmp_path: Path) -> None:
         ("SELECT seq FROM messages WHERE id = ?", "sqlite_autoindex_messages_1"),
         ("SELECT seq FROM messages WHERE sender = ? AND seq > ?", "sent"),
         ("SELECT id FROM messages WHERE state = 'dead' AND recipient IN (?, ?)", "dead_letters"),
+        ("SELECT 1 FROM events WHERE seq = ? AND event = 'pasting'", "PRIMARY KEY (seq=? AND event=?)"),
     ],
 )
 def test_questions_use_their_index(store: SpoolStore, question: str, index: str) -> None:

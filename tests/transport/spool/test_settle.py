@@ -97,6 +97,29 @@ def test_released_message_is_the_head_again(store: SpoolStore) -> None:
     assert leased(store).attempts == 1
 
 
+@pytest.mark.parametrize("how", ["put back", "counted", "queued again"])
+def test_a_lease_tells_whether_its_message_was_ever_typed(store: SpoolStore, how: str) -> None:
+    first, second = fill(store, 2)
+    assert not leased(store).was_typed
+    store.release(first.id, Hold.BUSY, NOW, attempted=True)
+    assert not leased(store).was_typed
+    store.stage(first.id, Stage.PASTING, NOW)
+    store.stage(first.id, Stage.HELD, NOW)
+    if how == "queued again":
+        store.bury(second.id, "x", NOW)
+        store.bury(first.id, "no receipt", NOW)
+        store.retry(first.id, NOW)
+    else:
+        store.release(first.id, Hold.STOPPED, NOW, attempted=how == "counted")
+    lease = leased(store)
+    assert (lease.message, lease.was_typed) == (first, True)
+    assert store.leased(BOB) == lease
+    store.consume(first.id, "transcript", NOW)
+    if how == "queued again":
+        store.retry(second.id, NOW)
+    assert not leased(store).was_typed
+
+
 def test_head_that_must_wait_holds_back_the_others(store: SpoolStore) -> None:
     first, _ = fill(store, 2)
     leased(store)

@@ -12,7 +12,7 @@ from tests.clock import FakeClock
 from tests.terminal import directory, until
 from tests.tmux_servers import running, sh, written
 from transport.process import group, identify, start_time
-from transport.tmux.ending import kill, wait_dead, wait_noticed
+from transport.tmux.ending import kill, wait_agents, wait_dead, wait_noticed
 from transport.tmux.exit_script import exit_script
 from transport.tmux.listener import answers
 from transport.tmux.server import start
@@ -98,3 +98,23 @@ async def test_a_death_is_noticed_without_looking_for_it() -> None:
             os.kill(started.tmux.pid, signal.SIGKILL)
         await wait_dead(started.tmux, clock=clock)
         await kill(path / "t.sock", started.tmux, pane=started.pane)
+
+
+async def test_what_is_left_of_a_pane_is_waited_for_but_not_for_ever() -> None:
+    """A shell goes with its terminal, a program that it runs writes on for a while."""
+    clock = FakeClock()
+    with directory() as path:
+        started = await start(sh(path, "(trap '' HUP; echo ready >out; exec sleep 60) & read x"))
+        await written(path / "out")
+        os.kill(started.tmux.pid, signal.SIGKILL)
+        await until(lambda: not started.pane.is_alive())
+        (left,) = group(started.pane.pid)
+        for ends in (False, True):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: wait_agents(started.pane, 1.0, clock=clock))
+                await until(lambda: clock.sleeping == 1)
+                if ends:
+                    os.kill(left.pid, signal.SIGKILL)
+                    await until(lambda: not left.is_alive())
+                await clock.advance(0.02 if ends else 1.1)
+        assert clock.now < 1.2
