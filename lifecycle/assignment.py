@@ -19,7 +19,6 @@ from transport.vocabulary import Hold, Receipt, ScreenState, Stage
 LOOK_SECONDS: Final = 0.1
 LOOK_SHARE: Final = 0.05
 ASK_SECONDS: Final = 1.0
-PERSON: Final = frozenset({Hold.ASKS, Hold.DRAFT, Hold.BUSY})
 
 
 @dataclass(slots=True)
@@ -96,7 +95,7 @@ class Assignment:
 
     async def _is_hopeless(self, outcome: HandOver, waited: float) -> bool:
         """Give the session up when it shows no receipt, or when nobody makes it ready for the task."""
-        if outcome.typed and outcome.hold not in PERSON:
+        if outcome.typed and outcome.has_failed:
             runtime = self.deck.waker.table.get(self.session.identity.runtime)
             await self._give_up(f"{runtime.no_receipt} ({outcome.evidence})", runtime.attempts)
             return True

@@ -187,7 +187,7 @@ class Drain:
                     await self._outcome(session, lease, outcome)
                     return
                 # A look that pressed nothing because of what the screen shows is no attempt: it is waited for.
-                tries += outcome.hold is None or (outcome.hold is Hold.UNKNOWN and outcome.submits > 0)
+                tries += outcome.has_failed
                 if await self._is_hopeless(lease, outcome, tries):
                     return
                 await self._held(outcome.hold or Hold.UNKNOWN, outcome.excerpt, is_typed=True)

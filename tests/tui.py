@@ -55,6 +55,7 @@ class Tui:
         self.silent = "TUI_SILENT" in env
         self.stuck = "TUI_STUCK" in env
         self.drop = "TUI_DROP" in env
+        self.stop = env.get("TUI_STOP", "")
         self.spin = "TUI_SPIN" in env
         self.go_on = self.keys.parent / "go on"
         self.mangle = "TUI_MANGLE" in env
@@ -171,14 +172,22 @@ class Tui:
             is_spinning = self.spin and not self.go_on.exists()
             ready, _, _ = select.select([fd], [], [], 0 if is_spinning else 0.02)
             if ready:
+                had = self.text
                 data = self.consume(data + os.read(fd, 65536))
                 self.draw()
+                self.freeze("paste" if self.text and not had else "key")
             if was_busy and not self.is_busy:
                 for text in self.queue:
                     self.take(text)
                 self.queue = []
                 self.draw()
             was_busy = self.is_busy
+
+    def freeze(self, what: str) -> None:
+        """Stop once, after the first paste or the first key was dealt with and drawn."""
+        if self.stop == what:
+            self.stop = ""
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def consume(self, data: bytes) -> bytes:
         while data:

@@ -25,7 +25,8 @@ class HandOver:
 
     `typed` says that keys may have reached the terminal in this attempt and may yet have an effect: the
     next one must look for it (`again`, or `resume_hand_over`). `evidence` is one line for the log,
-    `excerpt` the last lines of the screen, `submits` how often the submit keys were pressed.
+    `excerpt` the last lines of the screen, `submits` how often the submit keys were pressed, 0 while the client has
+    perhaps not read them.
     """
 
     receipt: Receipt | None
@@ -34,6 +35,11 @@ class HandOver:
     evidence: str
     excerpt: str
     submits: int = 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether what was typed came to nothing; what was not submitted because of the screen is waited for."""
+        return self.hold is None or (self.hold is Hold.UNKNOWN and self.submits > 0)
 
 
 class Before(StrEnum):
@@ -176,7 +182,7 @@ class Attempt:
             reading = await self._read()
             shown = self._stands(reading)
             if shown in (Shown.OURS, Shown.COLLAPSED):
-                return await self._submit("pasted", replace(passed, reading=reading))
+                return await self._submit("pasted", replace(passed, reading=reading), is_fresh=True)
             if self.clock.monotonic() >= started + self.pace.paste_seconds:
                 return await self._unverified(reading, shown)
             await nap(self.clock, started, self.pace)
@@ -206,15 +212,17 @@ class Attempt:
         evidence = f"pasted, but the screen is {reading.state} and the composer holds {shown}; Enter was not pressed"
         return HandOver(None, hold, True, evidence, reading.excerpt)
 
-    async def _submit(self, how: str, passed: Gate) -> HandOver:
+    async def _submit(self, how: str, passed: Gate, *, is_fresh: bool = False) -> HandOver:
         """Press the submit keys until the composer lets go of our text or the transcript has it.
 
-        Once a person has pressed a key since the pane `passed` as quiet, nothing more is pressed.
+        They are pressed again, or behind what is not `is_fresh`, only when the client has read all earlier ones. Once
+        a person has pressed a key since the pane `passed` as quiet, nothing more is pressed.
         """
         verified = passed.reading
         settle, presses, moves = self.pace.settle_seconds, 0, 0
-        screen, reading = await self._look()
-        while presses < self.pace.submits and moves < LOOKS and self._is_still(verified, reading):
+        look = await (self._look() if is_fresh else self._look_when_read(verified))
+        while look is not None and presses < self.pace.submits and moves < LOOKS and self._is_still(verified, look[1]):
+            screen, reading = look
             try:
                 stance = stance_of(screen, passed.screen.people)
                 await self.target.pane.press(*self.target.submit_keys, stance=stance)
@@ -224,15 +232,22 @@ class Attempt:
                 if changed.is_person:
                     return _touched(how, reading, presses)
                 moves += 1
-                screen, reading = await self._look()
+                look = await self._look()
                 continue
             presses += 1
             found = await self._receipt_within(settle)
             if found is not None:
                 return await self._settled(found, reading.excerpt, how, presses)
             settle *= 2
-            screen, reading = await self._look()
-        return await self._await_late(how, presses, verified)
+            look = await self._look_when_read(verified)
+        return await self._await_late(how, presses, verified, is_fresh=is_fresh, is_read=look is not None)
+
+    async def _look_when_read(self, verified: Reading) -> tuple[Screen, Reading] | None:
+        """Look; where our text still stands, once the client has read all keys, None if it perhaps has not."""
+        look = await self._look()
+        if not self._is_still(verified, look[1]):
+            return look
+        return await self._look() if await self._has_read() else None
 
     def _is_still(self, verified: Reading, reading: Reading) -> bool:
         """Our text as it was when verified: another collapsed paste is not ours."""
@@ -248,10 +263,15 @@ class Attempt:
             transcript, self.message_id, seconds=seconds, clock=self.clock, wanted=wanted, pace=pace
         )
 
-    async def _await_late(self, how: str, presses: int, verified: Reading) -> HandOver:
-        """The composer let go of our text, or every Enter was in vain: only the transcript can tell now."""
+    async def _await_late(
+        self, how: str, presses: int, verified: Reading, *, is_fresh: bool, is_read: bool
+    ) -> HandOver:
+        """The composer let go of our text, or every Enter was in vain: only the transcript can tell now.
+
+        What is not `is_fresh` an earlier attempt may have submitted.
+        """
         reading = await self._read()
-        was_taken = presses and not self._is_still(verified, reading)
+        was_taken = (presses or not is_fresh) and not self._is_still(verified, reading)
         found = await self._receipt_within(self.pace.receipt_seconds if was_taken else 0.0)
         if found is not None:
             return await self._settled(found, reading.excerpt, how, presses)
@@ -260,6 +280,9 @@ class Attempt:
             hold, where = None, "our text still stands in the composer"
         else:
             hold, where = hold_of_state(reading.state), f"the screen is {reading.state}"
+        if hold is None and not (is_read and await self._has_read()):
+            evidence = f"{how}, {presses} times submitted, which the client has perhaps not read yet: {where}"
+            return HandOver(None, Hold.UNKNOWN, True, evidence, reading.excerpt)
         evidence = f"{how}, {presses} times submitted, no receipt: {where}"
         return HandOver(None, hold, True, evidence, reading.excerpt, presses)
 

@@ -40,6 +40,7 @@ BOB = Identity("scripted", "bob")
 TAKEN = HandOver(Receipt.CONSUMED, None, True, "played", "")
 INJECTED = HandOver(Receipt.INJECTED, None, True, "played", "")
 UNTAKEN = HandOver(None, None, True, "typed, no receipt", "")
+UNREAD = HandOver(None, Hold.UNKNOWN, True, "submitted, perhaps not read yet", "")
 HELD = HandOver(None, Hold.DRAFT, False, "nothing typed", "half a line")
 OnStage = Callable[[Stage], Awaitable[None]]
 

@@ -7,7 +7,7 @@ import pytest
 from lifecycle.flags import Flag
 from lifecycle.session import Session
 from tests.lifecycle.shift import WORKER, Shift, worker_scene
-from tests.lifecycle.stage import BOB, TAKEN, UNTAKEN, Scene, scene
+from tests.lifecycle.stage import BOB, TAKEN, UNREAD, UNTAKEN, Scene, scene
 from transport.delivery import HandOver
 from transport.paths import Root
 from transport.tmux.control import TmuxUnknown
@@ -98,6 +98,19 @@ async def test_no_receipt_closes_the_session_and_tries_again_in_a_fresh_one(stag
         await shift.done()
         await shift.ends(message, MessageState.CONSUMED)
     assert stage.starter.woken == 2
+
+
+async def test_a_worker_that_has_perhaps_not_read_its_task_is_waited_for_no_longer_than_silence(stage: Scene) -> None:
+    stage.actor.plays = [UNREAD] * 3
+    first, second = await stage.send(to=WORKER), await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await stage.clock.until(lambda: len(stage.actor.typed) == 4)
+        assert stage.starter.woken == 1
+        await shift.done()
+        await shift.ends(first, MessageState.CONSUMED)
+        stage.actor.plays = [UNREAD] * 2000
+        await shift.ends(second, MessageState.DEAD, limit=60)
+    assert (await stage.record(first)).attempts == 0
 
 
 async def test_a_dialog_at_the_hand_over_is_waited_for_no_longer_than_silence(stage: Scene) -> None:

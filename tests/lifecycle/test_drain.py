@@ -16,7 +16,7 @@ from lifecycle.session import Session
 from lifecycle.steady import SteadyWall
 from lifecycle.wake import AlreadyWaking, SessionBlocked, WakeFailed
 from tests.held_paths import held
-from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNTAKEN, Scene, process_id, scene
+from tests.lifecycle.stage import ALICE, BOB, INJECTED, TAKEN, UNREAD, UNTAKEN, Scene, process_id, scene
 from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
 from transport.envelope import Form
@@ -538,6 +538,14 @@ async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene,
     message = await stage.send()
     await drained(stage, message)
     assert (await stage.record(message)).attempts == 0
+
+
+async def test_a_client_that_has_perhaps_not_read_the_enter_makes_no_dead_letter(root: Root) -> None:
+    async with scene(root, attempts=1) as stage:
+        stage.actor.plays = [UNREAD] * 200
+        message = await stage.send()
+        await drained(stage, message)
+        assert (await stage.record(message)).attempts == 0
 
 
 async def test_a_screen_that_stays_unknown_over_typed_text_ends_with_the_time_to_live(stage: Scene) -> None:

@@ -395,6 +395,46 @@ async def test_what_a_client_has_not_read_is_not_pasted_again(rows: str) -> None
         assert (term.pastes, term.said()) == ([text], [text])
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the client is found in /proc")
+async def test_no_second_enter_is_pressed_before_the_first_was_read() -> None:
+    """The client shows the paste and then hangs; what it reads afterwards is one Enter."""
+    text = envelope("x")
+    async with terminal(argv=FROZEN, STOP="paste") as term:
+        outcome = await term.deliver(text, Stage.HELD)
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.submits) == (None, Hold.UNKNOWN, True, 0), outcome
+        assert "1 times submitted" in outcome.evidence
+        for _ in range(2):
+            outcome = await term.deliver(text, Stage.PASTING, since=CLOCK.wall())
+            assert (outcome.hold, outcome.typed, outcome.submits) == (Hold.UNKNOWN, True, 0), outcome
+            assert "0 times submitted" in outcome.evidence
+        os.kill(client_of(term), signal.SIGCONT)
+        outcome = await term.deliver(text, Stage.PASTING, since=CLOCK.wall())
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 0), outcome
+        assert (term.keys, term.pastes, term.said()) == (["\r"], [text], [text])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the client is found in /proc")
+async def test_a_client_that_hangs_after_a_swallowed_enter_gets_the_others_once_it_goes_on() -> None:
+    text = envelope("x")
+    async with terminal(argv=FROZEN, STOP="key", SWALLOW="2") as term:
+        outcome = await term.deliver(text, Stage.HELD)
+        assert (outcome.hold, outcome.submits) == (Hold.UNKNOWN, 0), outcome
+        os.kill(client_of(term), signal.SIGCONT)
+        outcome = await term.deliver(text, Stage.PASTING)
+        assert (outcome.receipt, outcome.submits) == (Receipt.CONSUMED, 2), outcome
+        assert (term.keys, term.said()) == (["\r"] * 3, [text])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the client is found in /proc")
+async def test_a_client_that_hangs_with_an_empty_composer_has_perhaps_not_written_down_what_it_took() -> None:
+    async with terminal(argv=FROZEN, STOP="key", SILENT="1") as term:
+        outcome = await term.deliver(envelope("x"), Stage.HELD)
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.submits) == (None, Hold.UNKNOWN, True, 0), outcome
+        os.kill(client_of(term), signal.SIGCONT)
+        outcome = await term.resume(envelope("x"))
+        assert (outcome.receipt, outcome.hold, outcome.typed) == (None, None, False), outcome
+
+
 async def test_what_a_client_has_read_and_not_drawn_is_not_pasted_again() -> None:
     async with terminal(STUCK="1") as term:
         outcome = await term.deliver(envelope("x"), Stage.HELD)
