@@ -12,7 +12,6 @@ from transport.paths import Root
 
 TEXT_BYTES: Final = 1 << 16
 SHOWN: Final = 500
-Mark = tuple[int, int, int]
 
 
 class FlagUnusable(PeerwakeError):
@@ -56,13 +55,13 @@ class Flags:
         except OSError:
             return None
 
-    def mark(self, identity: Identity, flag: Flag) -> Mark | None:
+    def mark(self, identity: Identity, flag: Flag) -> str | None:
         """Return what tells a flag from one that is set anew, None when it is not set."""
         try:
             status = self._root.flag(identity, flag).lstat()
         except OSError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return f"{status.st_ino} {status.st_mtime_ns} {status.st_size}"
 
     def text(self, identity: Identity, flag: Flag) -> str:
         """Return the explanation in a flag file as one plain line, empty when there is none or it is unreadable."""

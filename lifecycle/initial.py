@@ -18,6 +18,7 @@ from transport.errors import PeerwakeError
 from transport.identity import SYSTEM
 from transport.logs import Logs
 from transport.message import Message, accept, check_draft
+from transport.tmux.control import TmuxGone
 from transport.vocabulary import Hold, Intelligence, Receipt, Stage
 
 POLL_SECONDS: Final = 0.2
@@ -42,36 +43,50 @@ class InitialPrompt:
     clock: Clock
     limits: Limits
 
-    async def hand_over(self, session: Session) -> None:
+    async def hand_over(self, session: Session) -> bool:
         """Give a fresh session its peer's initial prompt, then its seed, each once, also over a killed server.
 
+        Tells whether it lived to take them: False when it died before, and the next one is to be told.
         Raises NotTold with the screen's last lines, or TmuxUnknown, TmuxRefused, LockHeld, NoAnswer: to be called
         again.
         """
         profile = self.resolver.registry.get(session.identity.personality)
         if session.mode is not Mode.FRESH:
-            return
+            return True
+        is_told = True
         if profile is not None and profile.initial_prompt:
-            await self._give(session, "initial-prompt", profile.initial_prompt, session.fence)
-        if session.seed:
-            await self._give(session, "seed", session.seed, f"{SEED_MARK}{session.fence}")
+            is_told = await self._give(session, "initial-prompt", profile.initial_prompt, session.fence)
+        if is_told and session.seed:
+            is_told = await self._give(session, "seed", session.seed, f"{SEED_MARK}{session.fence}")
+        return is_told
 
-    async def _give(self, session: Session, what: str, text: str, token: str) -> None:
+    async def _give(self, session: Session, what: str, text: str, token: str) -> bool:
+        """Give it one of them; False when it died before it took that, by all that can be known."""
         try:
             message = self._message(session, what, text, token)
-            if await self.terminals.find(session, message.id) is not None:
-                return
-            outcome = await self._deliver(session, message)
-            if _is_kept_back(outcome):
-                raise NotTold(outcome.excerpt)
-            taken = outcome.receipt is not None
-            self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
-            if outcome.receipt is Receipt.INJECTED:
-                await self._await_consumed(session, message)
+            try:
+                return await self._tell(session, what, message)
+            except TmuxGone as error:
+                self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)
+                return await self._is_taken(session, message)
         except (NotTold, *UNANSWERED):
             raise
         except (PeerwakeError, OSError) as error:
             self.logs.lifecycle.write(f"{what}-failed", identity=session.identity, reason=error)
+        return True
+
+    async def _tell(self, session: Session, what: str, message: Message) -> bool:
+        if await self.terminals.find(session, message.id) is not None:
+            return True
+        outcome = await self._deliver(session, message)
+        if _is_kept_back(outcome):
+            raise NotTold(outcome.excerpt)
+        taken = outcome.receipt is not None
+        self.logs.lifecycle.write(what, identity=session.identity, id=message.id, taken=taken)
+        return outcome.receipt is not Receipt.INJECTED or await self._await_consumed(session, message)
+
+    async def _is_taken(self, session: Session, message: Message) -> bool:
+        return await self.terminals.find(session, message.id) is Receipt.CONSUMED
 
     async def _deliver(self, session: Session, message: Message) -> HandOver:
         """Hand it over until it is taken, for a while; go on where an earlier server was."""
@@ -109,12 +124,14 @@ class InitialPrompt:
         file = await body_file(self.terminals.bulkhead, session, message, form)
         return render(message, intelligence=Intelligence.ABSENT, body_file=file, form=form)
 
-    async def _await_consumed(self, session: Session, message: Message) -> None:
+    async def _await_consumed(self, session: Session, message: Message) -> bool:
+        """Wait for a while until the client has taken it from its own queue; False when that died with it."""
         until = self.clock.monotonic() + self.limits.ready_seconds
         while session.is_alive() and self.clock.monotonic() < until:
-            if await self.terminals.find(session, message.id) is Receipt.CONSUMED:
-                return
+            if await self._is_taken(session, message):
+                return True
             await self.clock.sleep(POLL_SECONDS)
+        return session.is_alive() or await self._is_taken(session, message)
 
 
 def _is_kept_back(outcome: HandOver) -> bool:

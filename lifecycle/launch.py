@@ -111,6 +111,7 @@ class Launcher:
             # A worker starts clean for its task: it is told nothing else.
             seed=plan.seed if task is None else None,
             topics=plan.topics,
+            obeys=dict(plan.obeyed),
         )
         prepare = partial(self._server, profile, runtime, session)
         spec, session = await directory.run(cwd, prepare, PREPARE_SECONDS)

@@ -1,9 +1,11 @@
 """What the next session of an identity is made of, gathered from flags and the record of the last one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from lifecycle.flags import Flag, Flags, FlagUnusable, Mark
+from lifecycle.flags import Flag, Flags, FlagUnusable
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.runtimes.base import Runtime, SessionFacts
 from lifecycle.runtimes.table import Table
@@ -13,6 +15,8 @@ from lifecycle.states import Mode
 from transport.identity import Identity
 from transport.logs import Logs
 from transport.profile import Profile
+
+WISHES: Final = (Flag.NEW, Flag.REFRESH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Plan:
     start: Start
     seed: str | None = None
     topics: tuple[str, ...] = ()
-    obeyed: tuple[tuple[Flag, Mark], ...] = ()
+    obeyed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Planner:
         """Return how the next session starts; raises CannotResume when that was asked for and cannot be."""
         identity = Identity(runtime.name, profile.name)
         # Before they are read: what is written from now on is not obeyed yet.
-        marks = [(flag, self.flags.mark(identity, flag)) for flag in (Flag.NEW, Flag.REFRESH)]
+        marks = {str(flag): self.flags.mark(identity, flag) for flag in WISHES}
         renewal = self._renewal(identity)
         last = self._last(identity)
         start = choose_start(
@@ -57,32 +61,18 @@ class Planner:
             )
         )
         topics = last.topics if last is not None and start.mode is Mode.RESUME else ()
-        obeyed = tuple((flag, mark) for flag, mark in marks if mark is not None)
+        obeyed = {flag: mark for flag, mark in marks.items() if mark is not None}
         return Plan(start, None if renewal is None else renewal.seed, topics, obeyed)
 
-    def consume(self, identity: Identity, plan: Plan) -> None:
-        """Clear the flags that a start has obeyed; what cannot be cleared is logged and obeyed again."""
-        for flag, mark in plan.obeyed:
+    def consume(self, session: Session) -> None:
+        """Clear the flags that a session has obeyed; what cannot be cleared is logged and obeyed again."""
+        identity = session.identity
+        for flag in WISHES:
             try:
-                if self.flags.mark(identity, flag) == mark:
+                if flag in session.obeys and self.flags.mark(identity, flag) == session.obeys[flag]:
                     self.flags.clear(identity, flag)
             except FlagUnusable as error:
                 self.logs.lifecycle.write("flag-stays", identity=identity, flag=flag, reason=error)
-
-    def forget_obeyed(self, session: Session) -> None:
-        """Clear the flags that a live session was started for by a server that was killed before it cleared them."""
-        if session.mode is not Mode.FRESH:
-            return
-        identity = session.identity
-        wish = self._renewal(identity) if self._is_older(identity, Flag.NEW, session) else None
-        if wish is not None and wish.replaces != session.fence and wish.seed == session.seed:
-            self.renewals.clear(identity)
-        if self._is_older(identity, Flag.REFRESH, session):
-            self.flags.clear(identity, Flag.REFRESH)
-
-    def _is_older(self, identity: Identity, flag: Flag, session: Session) -> bool:
-        written = self.flags.set_at(identity, flag)
-        return written is not None and written <= session.woke_at
 
     def _renewal(self, identity: Identity) -> Renewal | None:
         try:

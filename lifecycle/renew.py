@@ -187,5 +187,5 @@ class Renewer:
                 return
             except AlreadyWaking:
                 await self.clock.sleep(POLL_SECONDS)
-            except WakeFailed:
-                return  # it is in the log; the tick tries again
+            except (WakeFailed, SessionBlocked):
+                return  # it is in the log; the tick tries again, or tells what a person has answered

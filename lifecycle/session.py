@@ -21,6 +21,7 @@ RECORD_BYTES: Final = 1 << 16
 TEXTS: Final = ("host", "tenant_id", "cwd", "fence", "session_id", "pane_id")
 OPTIONAL_TEXTS: Final = ("session_ref", "task", "seed", "prompt")
 SWITCHES: Final = ("is_ready", "is_closing")
+TABLES: Final = ("client_env", "obeys")
 
 
 class SessionUnreadable(PeerwakeError):
@@ -41,7 +42,8 @@ class Session:
     gave the client's conversation, `session_ref` the client's own where it chooses one; `client_env`
     are the variables that tell where the client keeps its files. `task` is the message that an ephemeral
     worker was started for, `seed` what a restarted one is told first, `topics` those of the messages
-    it took, `prompt` the edition of the prompt it was given. `is_closing` is the intent to end it, and
+    it took, `prompt` the edition of the prompt it was given. `obeys` are the flags that it was started for, each
+    as its file was: they are cleared once it was told what comes first. `is_closing` is the intent to end it, and
     `end` why: who finds that ends it; an `end` alone is its own wish, for when its turn is over. `foreign`
     is what a newer version of peerwake added to the record: not understood here, and kept.
     """
@@ -66,6 +68,7 @@ class Session:
     prompt: str | None = None
     topics: tuple[str, ...] = ()
     client_env: dict[str, str] = field(default_factory=dict)
+    obeys: dict[str, str] = field(default_factory=dict)
     foreign: dict[str, object] = field(default_factory=dict)
 
     def is_alive(self) -> bool:
@@ -134,12 +137,15 @@ def _mistyped(session: Session) -> str | None:
     wrong = [name for name, kind in kinds.items() if not isinstance(getattr(session, name), kind)]
     if not math.isfinite(session.woke_at):
         wrong.append("woke_at")
-    pairs = session.client_env.items() if isinstance(session.client_env, dict) else [(None, None)]
-    if not all(isinstance(name, str) and isinstance(value, str) for name, value in pairs):
-        wrong.append("client_env")
+    wrong += [name for name in TABLES if not _is_table(getattr(session, name))]
     if not all(isinstance(topic, str) for topic in session.topics):
         wrong.append("topics")
     return wrong[0] if wrong else None
+
+
+def _is_table(value: object) -> bool:
+    """Tell whether it is a table of texts."""
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
 
 
 class Sessions:

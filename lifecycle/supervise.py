@@ -18,6 +18,7 @@ from lifecycle.idle import Idleness
 from lifecycle.observe import Observation, Observer, Running
 from lifecycle.renew import Renewer
 from lifecycle.renewal import Renewals
+from lifecycle.session import Session
 from lifecycle.sight import look_at
 from lifecycle.upkeep import Upkeep
 from lifecycle.vigil import Vigil, guarded
@@ -158,11 +159,15 @@ class Supervisor:
             self.acts.idleness.touch(identity)
             del self.drains[identity]
 
-    def _ended(self, identity: Identity) -> None:
-        """A session died: its drain looks at once, and a renewal that waited for this is not kept waiting."""
+    def _ended(self, session: Session) -> None:
+        """A session died: its drain looks at once, and a renewal that waited for this is not kept waiting.
+
+        What died before it was ready is not started again at once: what ails it may pass until the next tick.
+        """
+        identity = session.identity
         if drain := self.drains.get(identity):
             drain.poke()
-        if self.tasks is not None and self.deck.flags.is_set(identity, Flag.NEW):
+        if self.tasks is not None and session.is_ready and self.deck.flags.is_set(identity, Flag.NEW):
             self.tasks.start_soon(guarded, self.logs, "attend", identity, partial(self.attend, {identity}))
 
     async def attend(self, only: Collection[Identity] | None = None) -> None:

@@ -46,7 +46,7 @@ class Vigil:
 
     deck: Deck
     logs: Logs
-    on_end: Callable[[Identity], None]
+    on_end: Callable[[Session], None]
     tasks: TaskGroup | None = None
     watched: dict[Identity, ProcessId] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class Vigil:
             return
         await self.deck.deaths.bury(current, "session-gone")
         await self._clear_away(current)
-        self.on_end(identity)
+        self.on_end(current)
 
     async def _clear_away(self, session: Session) -> None:
         """Leave nothing of a session that is over, unless somebody starts the next one already."""

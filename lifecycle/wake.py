@@ -179,7 +179,6 @@ class Waker:
             if session is None:
                 return None
             self.logs.lifecycle.write("adopt", identity=identity, tmux=session.tmux and session.tmux.pid)
-            await anyio.to_thread.run_sync(self.planner.forget_obeyed, session)
             return session
 
     async def end(self, identity: Identity, end: End, death: str = "session-gone") -> None:
@@ -203,8 +202,6 @@ class Waker:
         session = await anyio.to_thread.run_sync(self.sessions.load, identity)
         if session is not None and session.tmux is None:
             session = await self.terminals.complete(session)
-            if session is not None:
-                await anyio.to_thread.run_sync(self.planner.forget_obeyed, session)
         if session is not None and session.is_closing:
             await self.terminals.close(session, session.end or End.STOPPED)
             session = None
@@ -233,12 +230,18 @@ class Waker:
         return await self._bring_up(session, place)
 
     async def _greet(self, session: Session) -> Session:
-        """Tell a client that is up what it is told first; from then on it gets its messages."""
+        """Tell a client that is up what it is told first; from then on it gets its messages.
+
+        Only then is the wish that it obeys fulfilled: until that moment the flag holds what the next one is told.
+        """
         await self._close_if_unwanted(session)
         try:
-            await self.initial.hand_over(session)
+            is_told = await self.initial.hand_over(session)
         except NotTold as error:
             raise SessionBlocked(str(error)) from error
+        if not is_told:
+            raise await self._died(session, "before it had taken what it is told first")
+        await anyio.to_thread.run_sync(self.planner.consume, session)
         return await anyio.to_thread.run_sync(lambda: self.sessions.update(session, is_ready=True))
 
     async def _bring_up(self, session: Session, place: Place) -> Session:
@@ -257,16 +260,12 @@ class Waker:
             case BootEnd.BLOCKED:
                 raise SessionBlocked(boot.excerpt)
             case BootEnd.DIED:
-                await self.see_out(session)
-                if await anyio.to_thread.run_sync(self._was_ended, session):
-                    self.resolver.refuse_unwakeable(session.identity)
-                    raise AlreadyWaking(f"somebody ended the session of {session.identity} while it was coming up")
-                reason = f"the client exited while it started; its last words were: {last_words(boot.excerpt)}"
-                self.logs.lifecycle.write("wake-failed", identity=session.identity, code=WakeFailed.code, reason=reason)
-                raise WakeFailed(f"the client exited while it started; its screen said: {boot.excerpt[-600:].strip()}")
+                raise await self._died(session, "while it started", boot.excerpt)
             case BootEnd.REFUSED:
                 await self.terminals.close(session, End.STOPPED)
-                raise WakeFailed(f"the client refused to start; its screen said: {last_words(boot.excerpt)}")
+                refusal = WakeFailed(f"the client refused to start; its screen said: {last_words(boot.excerpt)}")
+                is_fresh = session.mode is Mode.FRESH
+                raise await self._failed_start(session.identity, refusal, is_counted=is_fresh)
             case _:
                 assert_never(boot.end)
 
@@ -283,6 +282,16 @@ class Waker:
         if self.resolver.unwakeable(session.identity) is not None:
             await self.terminals.close(session, End.STOPPED)
             self.resolver.refuse_unwakeable(session.identity)
+
+    async def _died(self, session: Session, when: str, screen: str = "") -> WakeFailed:
+        """See a client out that died before it was ready; raises AlreadyWaking or Refused when somebody ended it."""
+        await self.see_out(session)
+        if await anyio.to_thread.run_sync(self._was_ended, session):
+            self.resolver.refuse_unwakeable(session.identity)
+            raise AlreadyWaking(f"somebody ended the session of {session.identity} while it was coming up")
+        reason = f"the client exited {when}; its last words were: {last_words(screen)}"
+        self.logs.lifecycle.write("wake-failed", identity=session.identity, code=WakeFailed.code, reason=reason)
+        return WakeFailed(f"the client exited {when}; its screen said: {screen[-600:].strip()}")
 
     def _was_ended(self, session: Session) -> bool:
         found = self.sessions.find(session.identity, session.fence)
@@ -307,7 +316,6 @@ class Waker:
             raise
         except PeerwakeError as error:
             raise await self._failed_start(identity, error, is_counted=start.mode is Mode.FRESH) from error
-        await anyio.to_thread.run_sync(self.planner.consume, identity, plan)
         self.terminals.watch(session)
         tmux = session.tmux and session.tmux.pid
         self.logs.lifecycle.write(

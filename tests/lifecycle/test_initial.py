@@ -174,6 +174,27 @@ async def test_a_failure_is_logged_and_raises_nothing(stage: Scene, play: object
     assert "ev=initial-prompt" in stage.log("lifecycle")
 
 
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_who_died_before_it_was_told_all_is_known_by_its_transcript(stage: Scene, is_taken: bool) -> None:
+    stage.actor.plays = [TmuxGone("dead")]
+    session = stage.session(CAROL, seed="go on")
+
+    async def taken(message_id: str) -> None:
+        if is_taken:
+            stage.actor.evidence[message_id] = Receipt.CONSUMED
+
+    stage.actor.on_deliver = taken
+    assert await initial(stage).hand_over(session) == is_taken
+    assert len(stage.actor.typed) == 1 + is_taken
+
+
+async def test_what_died_with_the_queue_of_its_client_was_not_told(stage: Scene) -> None:
+    stage.actor.plays = [INJECTED]
+    session = stage.session(CAROL)
+    stage.kill(session)
+    assert not await initial(stage).hand_over(session)
+
+
 async def test_one_that_the_client_queued_is_waited_for_but_not_for_ever(stage: Scene) -> None:
     stage.actor.plays = [INJECTED, INJECTED]
     async with anyio.create_task_group() as tasks:

@@ -42,6 +42,12 @@ def planned(
     return planner(shop).plan(profile(shop), runtime or shop.parts.table.get("scripted"), asked, topic)
 
 
+def obey(shop: Workshop, plan: Plan) -> None:
+    """A session that was started as planned was told what comes first."""
+    session = Session(ALICE, "here", "me", "/tmp", "f2", 2.0, Mode.FRESH, "s2", obeys=dict(plan.obeyed))
+    planner(shop).consume(session)
+
+
 def ended(shop: Workshop, end: End | None = End.IDLE, *, transcript: bool = True) -> Session:
     """Leave the record of a session that is over."""
     session = Session(
@@ -94,7 +100,7 @@ async def test_flags_are_obeyed_once(shop: Workshop) -> None:
     shop.deck.flags.set(ALICE, Flag.REFRESH)
     plan = planned(shop, Mode.RESUME)
     assert (plan.start.mode, plan.start.reason, plan.seed) == (Mode.FRESH, "new", "begin")
-    planner(shop).consume(ALICE, plan)
+    obey(shop, plan)
     assert planned(shop).start.mode is Mode.RESUME
 
 
@@ -103,17 +109,17 @@ async def test_a_wish_that_comes_during_a_launch_is_the_next_one(shop: Workshop)
     plan = planned(shop)
     assert plan.start.mode is Mode.RESUME
     shop.deck.flags.set(ALICE, Flag.REFRESH)
-    planner(shop).consume(ALICE, plan)
+    obey(shop, plan)
     plan = planned(shop)
     assert plan.start.reason == "refresh"
     shop.deck.flags.set(ALICE, Flag.REFRESH)
     shop.root.flag(ALICE, Flag.NEW).write_text("do this first")
-    planner(shop).consume(ALICE, plan)
+    obey(shop, plan)
     assert shop.deck.flags.is_set(ALICE, Flag.REFRESH)
     plan = planned(shop)
     assert (plan.start.reason, plan.seed) == ("new", "do this first")
     shop.root.flag(ALICE, Flag.NEW).write_text("no, this")
-    planner(shop).consume(ALICE, plan)
+    obey(shop, plan)
     assert not shop.deck.flags.is_set(ALICE, Flag.REFRESH)
     assert planned(shop).seed == "no, this"
 
@@ -125,7 +131,7 @@ async def test_damaged_files_keep_nobody_from_starting(shop: Workshop) -> None:
     plan = planned(shop)
     assert plan.start.mode is Mode.FRESH
     assert "last-unreadable" in shop.log() and "seed-unreadable" in shop.log()
-    planner(shop).consume(ALICE, plan)
+    obey(shop, plan)
     assert not shop.deck.flags.is_set(ALICE, Flag.NEW)
 
 

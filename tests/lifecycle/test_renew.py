@@ -1,7 +1,6 @@
 """A session replaced by a fresh one: what was in flight, what comes in between, what a killed server leaves."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -10,13 +9,16 @@ import anyio
 import pytest
 
 from lifecycle.flags import Flag
+from lifecycle.initial import InitialPrompt
 from lifecycle.renew import NotReady
 from lifecycle.renewal import Renewal, Renewals
 from lifecycle.requests import CrashLooping, NotAllowed, PeerStopped
 from lifecycle.session import Session
 from lifecycle.states import End, Mode, SendStatus
+from lifecycle.terminals import Terminals
 from lifecycle.verbs import AlwaysFresh, Verbs
-from lifecycle.wake import WakeFailed
+from lifecycle.wake import WakeFailed, Waker
+from tests.lifecycle.standstill import stand_still
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.errors import InvalidInput, PeerwakeError
 from transport.files import locked
@@ -29,6 +31,13 @@ ALICE = Identity("scripted", "alice")
 WORKER = Identity("scripted", "worker")
 SLOW = {"boot": {"seconds": 1.5}, "rules": []}
 DIALOG = {"boot": {"dialogs": [{"text": "What is this?", "options": ["Yes", "No"]}]}}
+EXITS = {"boot": {"exit": 3}, "rules": []}
+POINTS: dict[str, tuple[type, str, bool]] = {
+    "while it boots": (Terminals, "boot", False),
+    "before it is told": (InitialPrompt, "hand_over", False),
+    "after it was told": (InitialPrompt, "hand_over", True),
+    "after it was ready": (Waker, "wake", True),
+}
 RULES = [{"match": "work", "busy_seconds": 600}, {"match": "turn", "busy_seconds": 1.5}]
 
 
@@ -395,26 +404,122 @@ async def test_nothing_is_done_twice_for_a_session_that_was_replaced_meanwhile(s
 
 
 @pytest.mark.live
-@pytest.mark.parametrize(
-    ("replaces", "seed", "age", "is_obeyed"),
-    [
-        ("another", "go on", 1.0, True),
-        ("another", "go on", -60.0, False),
-        ("another", "something else", 1.0, False),
-        (None, "go on", -60.0, False),
-    ],
-    ids=["killed in between", "written later", "another wish", "by hand, for the next"],
-)
-async def test_a_wish_that_a_killed_server_obeyed_is_not_obeyed_again(
-    shop: Workshop, replaces: str | None, seed: str, age: float, is_obeyed: bool
+@pytest.mark.parametrize("is_up", [False, True], ids=["while it boots", "when it is to be told"])
+async def test_a_client_that_dies_before_it_was_told_its_seed_is_started_again_with_it(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, is_up: bool
+) -> None:
+    original = InitialPrompt.hand_over
+
+    async def hand_over(self: InitialPrompt, session: Session) -> bool:
+        if is_up and "ev=wake-failed" not in shop.log():
+            shop.tmux(ALICE, "send-keys", "C-d")
+            await until(lambda: not session.is_alive())
+        return await original(self, session)
+
+    async with shop.supervised():
+        await shop.send(body="turn", wait=20)
+        monkeypatch.setattr(InitialPrompt, "hand_over", hand_over)
+        script(shop, RULES if is_up else EXITS)
+        await verbs(shop).self_new(ALICE, "next")
+        await until(lambda: "ev=wake-failed" in shop.log())
+        await until(lambda: shop.deck.sessions.load(ALICE) is None)
+        assert wish(shop) is not None
+        script(shop, RULES)
+        await shop.supervisor.tick()
+        await until(lambda: shop.prompts()[-1:] == ["next"])
+        await until(lambda: shop.record(ALICE).is_ready)
+        assert wish(shop) is None
+    assert shop.prompts() == ["turn", "next"]
+    assert shop.root.flag(ALICE, "deaths").read_text().count("\n") == 1
+
+
+@pytest.mark.live
+async def test_a_client_that_always_dies_before_it_was_told_its_seed_is_a_crash_loop(shop: Workshop) -> None:
+    async with shop.supervised():
+        await shop.send(body="turn", wait=20)
+        script(shop, EXITS)
+        await verbs(shop).self_new(ALICE, "next")
+        for count in range(1, shop.deck.limits.crash_count + 1):
+            await until(lambda count=count: shop.log().count("ev=wake-failed") == count)
+            await until(lambda: ALICE not in shop.supervisor.busy)
+            await shop.supervisor.tick()
+        assert shop.deck.flags.is_set(ALICE, Flag.FAILED)
+        assert (shop.log().count("ev=wake-failed"), wish(shop) is None) == (shop.deck.limits.crash_count, False)
+        script(shop, RULES)
+        await verbs(shop).start("alice")
+        await shop.supervisor.tick()
+        await until(lambda: shop.prompts() == ["turn", "next"])
+
+
+@pytest.mark.live
+async def test_a_session_that_waits_for_a_person_keeps_its_seed_until_it_is_told(shop: Workshop) -> None:
+    async with shop.supervised():
+        await shop.send(body="turn", wait=20)
+        script(shop, DIALOG)
+        await verbs(shop).self_new(ALICE, "next")
+        await until(lambda: "end=blocked" in shop.log())
+        blocked = shop.record(ALICE)
+        await shop.supervisor.tick()
+        assert (shop.record(ALICE).fence, wish(shop) is None) == (blocked.fence, False)
+        shop.tmux(ALICE, "send-keys", "Enter")
+        await until(lambda: _is_told(shop, "next"))
+        assert shop.record(ALICE).fence == blocked.fence
+        assert wish(shop) is None
+        assert "ev=self-new-failed" not in shop.log()
+
+
+async def _is_told(shop: Workshop, seed: str) -> bool:
+    await shop.supervisor.tick()
+    return shop.prompts()[-1:] == [seed] and shop.record(ALICE).is_ready
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("is_dead", [False, True], ids=["and the session lives", "and the session died"])
+async def test_a_wish_outlives_its_server_until_the_session_was_told(
+    root: Root, monkeypatch: pytest.MonkeyPatch, point: str, is_dead: bool
+) -> None:
+    async with workshop(root) as first:
+        first.peer(script=RULES)
+        Renewals(root).set(ALICE, Renewal(None, "next"))
+        reached = stand_still(monkeypatch, *POINTS[point])
+        async with first.supervised():
+            with anyio.fail_after(30):
+                await reached.wait()
+        await first.deck.terminals.aclose()
+        assert first.record(ALICE).is_ready == (point == "after it was ready")
+        assert (wish(first) is None) == (point == "after it was ready")
+        old = first.record(ALICE)
+        if is_dead:
+            first.tmux(ALICE, "kill-server")
+            await until(lambda: not old.is_alive())
+        async with workshop(root) as second, second.supervised():
+            if is_dead and point == "after it was ready":
+                await until(lambda: second.deck.sessions.load(ALICE) is None)
+            else:
+                await until(lambda: (live := second.deck.sessions.live(ALICE)) is not None and live.is_ready)
+                assert (second.record(ALICE).fence == old.fence) != is_dead
+            await second.supervisor.tick()
+            # What was told to a session that died before anybody had noted that is told again: nothing is lost.
+            expected = ["next"] * (2 if is_dead and point == "after it was told" else 1)
+            assert (second.prompts(), wish(second)) == (expected, None)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("is_newer", [False, True])
+async def test_a_wish_that_comes_while_a_session_is_told_its_own_is_kept(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, is_newer: bool
 ) -> None:
     Renewals(shop.root).set(ALICE, Renewal(None, "go on"))
+    original = InitialPrompt.hand_over
+
+    async def hand_over(self: InitialPrompt, session: Session) -> bool:
+        if is_newer:
+            Renewals(shop.root).set(ALICE, Renewal(None, "go on"))
+            shop.deck.flags.set(ALICE, Flag.REFRESH)
+        return await original(self, session)
+
+    monkeypatch.setattr(InitialPrompt, "hand_over", hand_over)
     session, _ = await shop.deck.waker.wake(ALICE)
-    assert (session.seed, wish(shop)) == ("go on", None)
-    Renewals(shop.root).set(ALICE, Renewal(replaces, seed))
-    shop.deck.flags.set(ALICE, Flag.REFRESH)
-    for flag in (Flag.NEW, Flag.REFRESH):
-        os.utime(shop.root.flag(ALICE, flag), (session.woke_at - age, session.woke_at - age))
-    assert await shop.deck.waker.adopt(ALICE) == session
-    assert (wish(shop) is None) == is_obeyed
-    assert shop.deck.flags.is_set(ALICE, Flag.REFRESH) == (age < 0)
+    assert session.seed == "go on"
+    assert (wish(shop) is None, shop.deck.flags.is_set(ALICE, Flag.REFRESH)) == (not is_newer, is_newer)

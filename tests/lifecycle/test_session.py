@@ -42,6 +42,7 @@ SESSIONS = st.builds(
     is_closing=st.booleans(),
     task=st.none() | TEXT,
     client_env=st.dictionaries(TEXT, TEXT, max_size=3),
+    obeys=st.dictionaries(TEXT, TEXT, max_size=3),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -2,8 +2,11 @@
 
 import pytest
 
+from lifecycle.renewal import Renewal, Renewals
+from lifecycle.requests import CrashLooping
 from lifecycle.runtimes.base import CannotResume
 from lifecycle.states import End, Mode
+from lifecycle.wake import WakeFailed
 from tests.lifecycle.workshop import Workshop, workshop
 from transport.identity import Identity
 from transport.paths import Root
@@ -54,6 +57,19 @@ async def test_who_asked_for_a_resume_that_is_refused_is_told_and_the_conversati
         assert (after.session_ref, after.topics, after.is_alive()) == (before.session_ref, before.topics, False)
         assert shop.deck.sessions.identities() == []
         assert not root.flag(ALICE, "deaths").exists()
+
+
+async def test_a_client_that_refuses_every_fresh_start_is_a_crash_loop_and_its_seed_is_kept(root: Root) -> None:
+    runtime_file(root, REFUSING.replace("resume_argv", "argv"))
+    async with workshop(root) as shop, shop.supervised():
+        shop.peer()
+        Renewals(root).set(ALICE, Renewal(None, "go on"))
+        for _ in range(shop.deck.limits.crash_count):
+            with pytest.raises(WakeFailed, match="LOCKED: This conversation is open"):
+                await shop.deck.waker.wake(ALICE)
+        with pytest.raises(CrashLooping):
+            await shop.deck.waker.wake(ALICE)
+        assert Renewals(root).load(ALICE) == Renewal(None, "go on")
 
 
 async def test_an_empty_transcript_is_no_conversation(root: Root) -> None:
