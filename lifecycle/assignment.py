@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from lifecycle.deck import Deck, Progress
+from lifecycle.deck import Deck, Progress, passes
 from lifecycle.poke import Poke
 from lifecycle.session import Session
 from lifecycle.states import End
 from lifecycle.steady import SteadyWall
 from lifecycle.task_end import TaskEnd
-from transport.bulkhead import NoAnswer
 from transport.delivery import HandOver
 from transport.errors import InvalidInput
 from transport.spool.records import Lease
@@ -44,7 +43,7 @@ class Assignment:
     async def run(self) -> None:
         """Work until the task is settled and its session closed.
 
-        Raises TmuxUnknown, TmuxRefused, NoAnswer, LockHeld.
+        Raises TmuxUnknown, TmuxRefused, LockHeld, or an OSError that passes, NoAnswer among them.
         """
         self.deck.board.update(self.session.identity, hold=Hold.EPHEMERAL, detail=None)
         try:
@@ -66,11 +65,11 @@ class Assignment:
             except InvalidInput as error:
                 await self.end.bury(self.session, self.lease, f"it cannot be typed: {error}")
                 return False
-            except NoAnswer:
-                raise
             except OSError as error:
                 if progress.stage is not Stage.HELD:
                     raise TmuxUnknown(f"what became of the task is not known: {error}") from error
+                if passes(error):
+                    raise
                 await self._give_up(f"it could not be handed over: {error}")
                 return False
             if outcome.receipt is not None or await self.end.is_armed(self.lease):

@@ -1,6 +1,8 @@
 """What every drain of a host shares, and the text a message becomes."""
 
+import errno
 from dataclasses import dataclass, field
+from typing import Final
 
 from lifecycle.board import Board
 from lifecycle.deaths import Deaths
@@ -20,6 +22,13 @@ from transport.message import Message
 from transport.spool.records import Lease
 from transport.spool.spool import Spool
 from transport.vocabulary import Intelligence, Stage
+
+PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ETIMEDOUT})
+
+
+def passes(error: Exception) -> bool:
+    """Tell whether an error is of the whole machine or of the peer's file system: other messages would fare alike."""
+    return isinstance(error, OSError) and error.errno in PASSING
 
 
 @dataclass(frozen=True, slots=True)

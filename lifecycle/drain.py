@@ -1,12 +1,11 @@
 """The drain of one identity: see that there is a session, hand over its messages one by one, settle each."""
 
-import errno
 from dataclasses import dataclass, field
 from typing import Final
 
 import anyio.to_thread
 
-from lifecycle.deck import Deck, Progress
+from lifecycle.deck import Deck, Progress, passes
 from lifecycle.flags import Flag
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
@@ -32,8 +31,6 @@ DRAFT_LOOK_SECONDS: Final = 5.0
 UNKNOWN_SECONDS: Final = 1.0
 # Longer than a client has after a stop: what it took it writes down until its very end.
 LAST_WORDS_SECONDS: Final = 1.5
-# Of the whole machine or of the peer's file system, not of one message: the others would fare no better.
-PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.ETIMEDOUT})
 
 
 @dataclass(slots=True)
@@ -206,7 +203,7 @@ class Drain:
         try:
             return await self.deck.text(session, lease.message)
         except OSError as error:
-            if error.errno in PASSING or lease.stage is not Stage.HELD:
+            if passes(error) or lease.stage is not Stage.HELD:
                 raise
             await self.deck.settler.failed(lease, f"its body cannot be put into a file for its reader: {error}")
             return None

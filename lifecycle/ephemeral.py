@@ -6,7 +6,7 @@ from typing import Final
 import anyio.to_thread
 
 from lifecycle.assignment import LOOK_SECONDS, Assignment
-from lifecycle.deck import Deck
+from lifecycle.deck import Deck, passes
 from lifecycle.drain import Drain
 from lifecycle.poke import Poke
 from lifecycle.requests import CrashLooping, PeerStopped, UndeclaredRuntime, UnknownPeer
@@ -197,13 +197,13 @@ class EphemeralDrain:
     async def _poisoned(self, error: Exception) -> None:
         """A fault uses up an attempt before anything was typed, then it is waited out; the supervisor's without a task.
 
-        A worker that may be at work is neither closed nor given its task twice for it.
+        What passes uses up none. A worker that may be at work is neither closed nor given its task twice for it.
         """
         lease, settler = await self.deck.spool.leased(self.identity), self.deck.settler
         if lease is None:
             raise error
         reason = f"a fault of ours: {type(error).__name__}: {error}"
-        if lease.stage is Stage.HELD:
+        if lease.stage is Stage.HELD and not passes(error):
             await settler.failed(lease, reason)
             return
         if self.stuck_since is None:

@@ -206,6 +206,16 @@ async def test_an_error_before_anything_was_typed_puts_the_message_back(stage: S
     assert stage.actor.stages == [Stage.HELD, Stage.HELD]
 
 
+async def test_a_disk_that_is_full_when_a_session_is_to_be_started_costs_no_attempt(stage: Scene) -> None:
+    stage.starter.plays = [OSError(28, "No space left on device")] * 20
+    message = await stage.send()
+    for _ in range(20):
+        with pytest.raises(OSError, match="No space"):
+            await Drain(stage.deck, ALICE).run()
+    await drained(stage, message)
+    assert (await stage.record(message)).attempts == 0
+
+
 async def test_a_body_that_cannot_be_written_for_its_reader_does_not_block_the_queue(stage: Scene) -> None:
     session = stage.session()
     inbox = Path(session.cwd) / ".peerwake" / "inbox"

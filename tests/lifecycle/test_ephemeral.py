@@ -1,5 +1,6 @@
 """The drain of an ephemeral worker: a fresh session for each task, and what keeps one from being started."""
 
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from lifecycle.deck import Deck
 from lifecycle.ephemeral import EphemeralDrain
 from lifecycle.flags import Flag
 from lifecycle.requests import UnknownPeer
@@ -164,6 +166,44 @@ async def test_a_fault_of_ours_uses_up_attempts_and_wedges_nothing(stage: Scene)
     assert "RuntimeError: no words for it" in str((await stage.record(poison)).reason)
     assert len(stage.actor.closed) == 2
     assert await stage.spool.depth(BOB) == 1
+
+
+FULL = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many open files")]
+
+
+@pytest.mark.parametrize("error", FULL)
+@pytest.mark.parametrize("where", ["as the session is started", "as the task is typed"])
+async def test_what_ails_the_whole_machine_costs_a_task_no_attempt(stage: Scene, error: OSError, where: str) -> None:
+    error.untouched = True  # type: ignore[attr-defined]
+    plays = stage.starter.plays if where == "as the session is started" else stage.actor.plays
+    plays += [error] * 20  # type: ignore[arg-type]
+    message, following = await stage.send(to=WORKER), await stage.send("next", to=WORKER)
+    async with Shift(stage) as shift:
+        await stage.clock.advance(10)
+        assert (await stage.record(message)).attempts == 0
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.UNKNOWN)
+        assert error.strerror in str(stage.deck.board.status(WORKER).detail)
+        await stage.clock.advance(50)
+        await shift.has(message)
+        assert [(await stage.record(each)).attempts for each in (message, following)] == [0, 0]
+    assert stage.actor.closed == []
+    assert stage.log("lifecycle").count("ev=task-fault") == 1
+    assert stage.starter.woken == 1
+
+
+async def test_a_body_that_finds_no_room_closes_no_worker(stage: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, faults = Deck.text, [*FULL]
+
+    async def text(self: Deck, session: Session, message: Message) -> str:
+        if faults:
+            raise faults.pop()
+        return await original(self, session, message)
+
+    monkeypatch.setattr(Deck, "text", text)
+    message = await stage.send(to=WORKER)
+    async with Shift(stage) as shift:
+        await shift.has(message)
+    assert (stage.actor.closed, (await stage.record(message)).attempts) == ([], 0)
 
 
 async def test_a_fault_of_ours_neither_closes_a_worker_at_work_nor_repeats_its_task(stage: Scene) -> None:
