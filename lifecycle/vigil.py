@@ -1,7 +1,6 @@
 """The watch at each live session: its death is noticed at once, and nothing of it stays behind."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -67,20 +66,28 @@ class Vigil:
             await wait_dead(tmux)
         finally:
             self._unwatch(identity, tmux)
-        current = await anyio.to_thread.run_sync(self._load, identity)
-        if current is None or current.fence != session.fence or current.is_closing:
-            await self.deck.terminals.forget(session)
-            return
-        await self.deck.deaths.bury(current, "session-gone")
-        await self._clear_away(current)
-        self.on_end(current)
+        while not await self._lay_to_rest(session):
+            pass  # whoever holds the lock that long brings it up or ends it, and may be gone before that is done
 
-    async def _clear_away(self, session: Session) -> None:
-        """Leave nothing of a session that is over, unless somebody starts the next one already."""
-        with suppress(AlreadyWaking, SessionUnreadable):
-            async with self.deck.waker.locked(session.identity):
-                if await anyio.to_thread.run_sync(self.deck.sessions.load, session.identity) is None:
-                    await self.deck.terminals.clear_away(session)
+    async def _lay_to_rest(self, session: Session) -> bool:
+        """Leave nothing of a session that is over, then bury it; nobody starts the next one in between.
+
+        False when somebody else was at work on the identity all the time.
+        """
+        deck = self.deck
+        try:
+            async with deck.waker.locked(session.identity):
+                current = await anyio.to_thread.run_sync(self._load, session.identity)
+                if current is None or current.fence != session.fence or current.is_closing:
+                    await deck.terminals.forget(session)
+                    return True
+                # While there is a record, whoever comes after a kill looks for what is left.
+                await deck.terminals.clear_away(current)
+                await deck.deaths.bury(current, "session-gone")
+        except AlreadyWaking:
+            return False
+        self.on_end(current)
+        return True
 
     async def _see_out(self, session: Session, tmux: ProcessId, agent: ProcessId) -> None:
         """See that the tmux server ends with its agent."""

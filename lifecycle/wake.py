@@ -206,8 +206,8 @@ class Waker:
             await self.terminals.close(session, session.end or End.STOPPED)
             session = None
         if session is not None and not session.is_alive():
-            await self.deaths.bury(session, death)
             await self.terminals.clear_away(session)
+            await self.deaths.bury(session, death)
             session = None
         if session is not None:
             self.terminals.watch(session)
@@ -298,14 +298,14 @@ class Waker:
         return found is not None and found.is_closing
 
     async def see_out(self, session: Session) -> None:
-        """The client is gone: let the exit hook write its line, bury it as that says, see that nothing is left."""
+        """The client is gone: let the exit hook write its line, see that nothing is left, bury it as that line says."""
         if session.tmux is not None:
             with anyio.move_on_after(EXIT_HOOK_SECONDS):
                 await wait_dead(session.tmux)
             await anyio.to_thread.run_sync(write_for_hook, self.root, self.logs, session)
+        await self.terminals.clear_away(session)
         current = await anyio.to_thread.run_sync(self.sessions.find, session.identity, session.fence)
         await self.deaths.bury(current or session, "session-gone")
-        await self.terminals.clear_away(session)
 
     async def _launch(self, profile: Profile, runtime: Runtime, plan: Plan, task: str | None) -> Session:
         """Start the client as planned; raises WakeFailed, or NoAnswer, which is no failure of the client."""
