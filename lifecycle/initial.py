@@ -135,8 +135,9 @@ class InitialPrompt:
 
 
 def _is_kept_back(outcome: HandOver) -> bool:
-    """Tell whether it waits for a person: nothing was typed, or it stands in the input line with what they typed."""
-    return not outcome.typed or (outcome.receipt is None and outcome.hold is Hold.DRAFT and outcome.submits == 0)
+    """Tell whether it waits: nothing was typed, or it stands there with a person's line or for a client that hangs."""
+    waits = outcome.hold in (Hold.DRAFT, Hold.UNKNOWN) and outcome.submits == 0
+    return not outcome.typed or (outcome.receipt is None and waits)
 
 
 @dataclass(slots=True)

@@ -148,9 +148,13 @@ async def test_what_keeps_it_back_for_a_moment_is_waited_for(stage: Scene) -> No
     assert "taken=true" in stage.log("lifecycle").lower()
 
 
-@pytest.mark.parametrize("is_pasted", [False, True])
-async def test_what_keeps_it_back_for_long_keeps_the_messages_back_too(stage: Scene, is_pasted: bool) -> None:
-    stage.actor.plays = [replace(HELD, typed=is_pasted)] * 1000
+@pytest.mark.parametrize(
+    ("is_pasted", "hold"), [(False, Hold.DRAFT), (True, Hold.DRAFT), (True, Hold.UNKNOWN)], ids=str
+)
+async def test_what_keeps_it_back_for_long_keeps_the_messages_back_too(
+    stage: Scene, is_pasted: bool, hold: Hold
+) -> None:
+    stage.actor.plays = [replace(HELD, typed=is_pasted, hold=hold)] * 1000
     told: list[str] = []
 
     async def hand_over() -> None:
