@@ -263,11 +263,22 @@ def start_piped(argv: Sequence[str], *, env: Mapping[str, str], inherit: Sequenc
         raise ProgramMissing(f"cannot run {argv[0]}: {error.strerror}") from error
 
 
+def _group_of(pid: int) -> str | None:
+    """Return the group of a process, None for one that is gone, or hidden from us (hidepid: another user's)."""
+    try:
+        fields = _stat_fields(pid)
+    except ProcessUnknown as error:
+        if isinstance(error.__cause__, PermissionError):
+            return None
+        raise
+    return fields[2] if fields else None
+
+
 def group(leader: int) -> tuple[ProcessId, ...]:
     """Return the living processes of one process group; raises ProcessUnknown."""
     if sys.platform.startswith("linux"):
         pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-        members = [pid for pid in pids if (_stat_fields(pid) or ["", "", ""])[2] == str(leader)]
+        members = [pid for pid in pids if _group_of(pid) == str(leader)]
     else:
         rows = run(["/bin/ps", "-A", "-o", "pid=,pgid="], deadline=5).stdout.splitlines()
         members = [int(pid) for pid, pgid in (row.split() for row in rows) if pgid == str(leader)]

@@ -1,5 +1,6 @@
 """Other processes: run under a deadline, named beyond doubt, signalled exactly."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from transport.process import (
     ProcessUnknown,
     ProgramMissing,
     ancestry,
+    group,
     identify,
     parent,
     run,
@@ -124,6 +126,24 @@ def test_a_process_that_cannot_be_looked_at_is_not_dead() -> None:
         assert child.poll() is None
         child.kill()
         assert eventually(lambda: not named.is_alive())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hide the processes of other users")
+def test_a_process_that_is_hidden_from_us_keeps_no_group_from_being_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /proc is mounted with hidepid."""
+    original = Path.read_text
+
+    def read_text(self: Path, *how: str) -> str:
+        if self == Path("/proc/1/stat"):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return original(self, *how)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with subprocess.Popen(["/bin/sleep", "60"], process_group=0) as child:
+        assert [process.pid for process in group(child.pid)] == [child.pid]
+        with no_descriptors(), pytest.raises((OSError, ProcessUnknown), match="Too many open files"):
+            group(child.pid)
+        child.kill()
 
 
 def test_parents_lead_up_to_the_first_process() -> None:
