@@ -94,7 +94,8 @@ class Vigil:
         try:
             if await wait_noticed(tmux, agent):
                 return
-            while tmux.is_alive() and not await self._end_if_dead(session):
+            told: set[str] = set()
+            while tmux.is_alive() and not await self._end_if_dead(session, told):
                 await self.deck.clock.sleep(LOOK_AGAIN_SECONDS)
         except BaseException:
             # Nobody sees it out any more: the next tick does.
@@ -106,8 +107,8 @@ class Vigil:
             del self.watched[identity]
             self.deck.board.set_wedged(identity, None)
 
-    async def _end_if_dead(self, session: Session) -> bool:
-        """End a tmux server whose pane is certainly dead; False while that is unknown."""
+    async def _end_if_dead(self, session: Session, told: set[str]) -> bool:
+        """End a tmux server whose pane is certainly dead; False while that is unknown, each reason logged once."""
         try:
             await self.deck.terminals.look(session)
         except TmuxGone:
@@ -117,7 +118,9 @@ class Vigil:
             await self.deck.terminals.clear_away(session)
             return True
         except PeerwakeError as error:
-            self.logs.lifecycle.write("agent-dead", identity=session.identity, tmux="unknown", reason=error)
+            if str(error) not in told:
+                self.logs.lifecycle.write("agent-dead", identity=session.identity, tmux="unknown", reason=error)
+            told.add(str(error))
         return False
 
     def _load(self, identity: Identity) -> Session | None:

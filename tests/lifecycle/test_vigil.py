@@ -1,10 +1,12 @@
 """A client that outlives its terminal: it is ended with its session, whoever comes in between."""
 
+import signal
 from typing import Any
 
 import anyio
 import pytest
 
+from lifecycle import vigil
 from lifecycle.deaths import Deaths
 from lifecycle.runtimes.command import program_path
 from lifecycle.session import Session
@@ -14,7 +16,7 @@ from tests.lifecycle.standstill import stand_still
 from tests.lifecycle.workshop import Workshop, until, workshop
 from transport.identity import Identity
 from transport.paths import Root
-from transport.process import group
+from transport.process import group, terminate
 
 pytestmark = pytest.mark.live
 
@@ -74,6 +76,32 @@ async def test_who_wakes_a_peer_as_its_death_is_noted_leaves_no_second_client(
             goes_on.set()
             assert new.fence != old.fence and new.is_alive()
             await until(lambda: not is_left(old), 5)
+
+
+async def test_a_dead_agent_under_a_tmux_that_gives_no_answer_is_told_once_for_each_reason(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vigil, "LOOK_AGAIN_SECONDS", 0.1)
+    looks: list[Session] = []
+    original = Terminals.look
+
+    async def look(self: Terminals, session: Session) -> Any:
+        looks.append(session)
+        return await original(self, session)
+
+    monkeypatch.setattr(Terminals, "look", look)
+    async with workshop(root) as shop:
+        peer(shop)
+        async with shop.supervised():
+            session = await survivor(shop)
+            assert session.tmux is not None and session.pane is not None
+            terminate(session.tmux, signal.SIGSTOP)
+            terminate(session.pane, signal.SIGKILL)
+            await until(lambda: len(looks) >= 5)
+            told = [line.partition("reason=")[2] for line in shop.log().splitlines() if "ev=agent-dead" in line]
+            assert told and len(told) == len(set(told))
+            terminate(session.tmux, signal.SIGCONT)
+            await until(lambda: shop.deck.sessions.load(ALICE) is None)
 
 
 @pytest.mark.parametrize("point", POINTS)
