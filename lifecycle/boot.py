@@ -79,9 +79,10 @@ class Booter:
         lag: float | None = None
         polls = iter(POLL)
         while True:
-            screen = await self._look()
-            if screen is None:
+            look = await self._look()
+            if look is None:
                 return self._end(BootEnd.DIED, "\n".join(line for line in seen if line.strip())[-2000:])
+            screen, is_quiet = look
             now = self.clock.monotonic()
             if screen.lines != seen:
                 seen, since = screen.lines, now
@@ -92,7 +93,7 @@ class Booter:
             planned = None if is_history else self._plan("\n".join(screen.lines), planned, now)
             if planned is not None:
                 lag = self.clock.wall() - self.facts.woke_at if lag is None else lag
-                if now - planned.since >= self._settle(planned, lag):
+                if is_quiet and now - planned.since >= self._settle(planned, lag):
                     await self._press(planned, screen)
                     planned = None
             elif await self._is_ready(reading, now - since):
@@ -111,12 +112,13 @@ class Booter:
     def _end(self, end: BootEnd, excerpt: str) -> Boot:
         return Boot(end, excerpt, tuple(self.answered))
 
-    async def _look(self) -> Screen | None:
+    async def _look(self) -> tuple[Screen, bool] | None:
+        """Return the screen, and whether no person types; None when the client is gone."""
         try:
-            look, _ = await out_of_mode(self.pane, self.limits.human_quiet_seconds, self.clock)
+            look, is_quiet = await out_of_mode(self.pane, self.limits.human_quiet_seconds, self.clock)
         except TmuxGone:
             return None
-        return look.screen
+        return look.screen, is_quiet
 
     def _plan(self, text: str, planned: _Planned | None, now: float) -> _Planned | None:
         """Return the step that the screen asks for, with the time since when it has been the same one."""
@@ -149,8 +151,8 @@ class Booter:
         deadline = self.clock.monotonic() + 2
         while self.clock.monotonic() < deadline:
             await self.clock.sleep(POLL[1])
-            screen = await self._look()
-            if screen is None or screen.lines != before.lines:
+            look = await self._look()
+            if look is None or look[0].lines != before.lines:
                 return
 
     def _is_refused(self, reading: Reading, screen: Screen) -> bool:

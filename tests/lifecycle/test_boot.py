@@ -1,9 +1,12 @@
 """Booting a client with a dialog that is drawn twice, as Claude Code draws its trust dialog."""
 
+import os
+import pty
 import re
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from lifecycle.runtimes.claude import CLAUDE
 from transport.clock import SystemClock
 from transport.paths import Root
 from transport.screen import read_screen
+from transport.tmux import commands
 from transport.tmux.control import ControlClient
 from transport.tmux.ending import kill
 from transport.tmux.pane import Pane
@@ -186,6 +190,33 @@ async def test_an_unknown_dialog_is_left_as_it_is(root: Root) -> None:
         assert (end.end, end.dialogs) == (BootEnd.BLOCKED, ())
         assert re.search("❯ No, exit", end.excerpt)
         assert any("❯ No, exit" in line for line in (await it.pane.capture()).lines)
+
+
+@contextmanager
+def person(it: Booter, text: str) -> Iterator[None]:
+    """Somebody attaches with a real terminal, and types."""
+    outer, inner = pty.openpty()
+    argv = commands.attach_terminal(find_tmux(), it.pane.control.socket, "claude-alice")
+    env = {"TERM": "screen", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(argv, stdin=inner, stdout=inner, stderr=inner, env=env, start_new_session=True)
+    os.close(inner)
+    try:
+        os.write(outer, text.encode())
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        os.close(outer)
+
+
+async def test_no_dialog_is_answered_while_a_person_types(root: Root) -> None:
+    async with booter(root, "") as it:
+        it.limits = replace(it.limits, human_quiet_seconds=3.0)
+        with person(it, "\x1b[B"):
+            began = it.clock.monotonic()
+            end = await it.run()
+            assert (end.end, end.dialogs) == (BootEnd.READY, ("trust",)), end.excerpt
+            assert it.clock.monotonic() - began >= 2.0
 
 
 async def test_a_client_that_refuses_to_start_is_known_by_its_screen(root: Root) -> None:
