@@ -183,7 +183,6 @@ async def test_what_ails_the_whole_machine_costs_a_task_no_attempt(stage: Scene,
         assert (await stage.record(message)).attempts == 0
         await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.UNKNOWN)
         assert error.strerror in str(stage.deck.board.status(WORKER).detail)
-        await stage.clock.advance(50)
         await shift.has(message)
         assert [(await stage.record(each)).attempts for each in (message, following)] == [0, 0]
     assert stage.actor.closed == []
