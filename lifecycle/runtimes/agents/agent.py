@@ -138,8 +138,9 @@ class Agent:
             reads.append(server.reads)
             writes += [server.writes] if server.wants_to_write else []
         readable, writable, _ = select.select(reads, writes, [], self._timeout())
-        if self._signals in readable:
-            self._signalled(os.read(self._signals, READ_BYTES))
+        # One that came while there was input already is not among what is readable, and was sent before that was read.
+        if numbers := self._signal_numbers():
+            self._signalled(numbers)
         if server is not None and server.is_alive and server.reads in readable:
             server.read()
         if server is not None and server.is_alive and server.writes in writable:
@@ -148,6 +149,12 @@ class Agent:
             self._read()
         elif not readable and not writable:
             self._elapsed()
+
+    def _signal_numbers(self) -> bytes:
+        try:
+            return os.read(self._signals, READ_BYTES) if self._signals >= 0 else b""
+        except BlockingIOError:
+            return b""
 
     def _signalled(self, numbers: bytes) -> None:
         from signal import SIGUSR1, SIGWINCH

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from lifecycle.runtimes.base import SessionFacts
 from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, refer
 from lifecycle.runtimes.scripted_records import parse
-from tests.lifecycle.runtimes.conftest import Terminal
+from tests.lifecycle.runtimes.conftest import AGENT, Terminal
 from transport.screen import Shown, compare, read_screen
 from transport.vocabulary import Receipt, ScreenState
 
@@ -23,6 +24,20 @@ ENVELOPE = (
     ' at="2026-11-20T08:04:46+00:00">\n{body}\n</peer-message-abc123>'
 )
 NUMBER = 1
+SIGNALLED = """
+import os, runpy, select, signal, sys
+look = select.select
+def looked(*given):
+    found = look(*given)
+    if 0 in found[0]:
+        select.select = look
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return found
+select.select = looked
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""The agent, which gets a signal when it has found the first input and has not read it yet."""
 
 
 def envelope(body: str, number: int = NUMBER) -> str:
@@ -286,6 +301,14 @@ def test_it_ends_tidily_on_a_signal(terminal: Terminal, number: int, status: int
     terminal.sees("● ok")
     os.kill(terminal.pid(), number)
     assert terminal.ended() == status
+
+
+def test_a_signal_that_comes_while_input_is_found_is_heard_before_that_is_read(terminal: Terminal) -> None:
+    (terminal.home / "scripted.now.json").write_text('{"show": "ask", "when": "paste"}')
+    terminal.start(sys.executable, "-I", "-S", "-c", SIGNALLED, str(AGENT), "--session-id", "s1")
+    shows(terminal, ScreenState.READY)
+    terminal.paste(envelope("hello"))
+    terminal.sees("Do you want to proceed?")
 
 
 def test_resume_goes_on_in_the_same_transcript(terminal: Terminal) -> None:
