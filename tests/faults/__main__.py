@@ -13,7 +13,7 @@ from bench.__main__ import RESULTS, record
 from bench.machine import describe
 from tests.faults.cast import Size
 from tests.faults.fault import Fault
-from tests.faults.injections import with_a_small_disk
+from tests.faults.injections import room_for, with_a_small_disk
 from tests.faults.machine import Machine, Order, discard, new_home
 from tests.faults.options import parser
 from tests.faults.plan import Plan, plan
@@ -68,7 +68,7 @@ def _play(chosen: Plan, known: Mapping[str, Fault], command: str, given: argpars
         broken.append(_run(order, chosen, known, command, given))
 
     if given.small_disk:
-        with_a_small_disk(order.home, work)
+        with_a_small_disk(order.home, work, room_for(order.seconds))
         order.home.rmdir()
     else:
         work()

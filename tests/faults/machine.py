@@ -5,7 +5,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -85,8 +85,9 @@ class Machine:
         self._broken: list[Broken] = []
 
     def trace(self, text: str) -> None:
-        """Write one line into the run's log."""
-        self._log.write(f"{self._now:9.3f} {text}\n")
+        """Write one line into the run's log, which is on the disk that may be full."""
+        with suppress(OSError):
+            self._log.write(f"{self._now:9.3f} {text}\n")
 
     @property
     def _now(self) -> float:

@@ -6,9 +6,9 @@ from tests.faults.injections.jumps import JUMPS
 from tests.faults.injections.person import DRAFTS
 from tests.faults.injections.rough import MANNERS
 from tests.faults.injections.sabotage import FAILURES, sabotage_bridges, sabotaged
-from tests.faults.injections.small_disk import DiskFull, with_a_small_disk
+from tests.faults.injections.small_disk import DiskFull, room_for, with_a_small_disk
 from tests.faults.injections.visitor import VISITS
 
-__all__ = ["FAULTS", "sabotage_bridges", "sabotaged", "with_a_small_disk"]
+__all__ = ["FAULTS", "room_for", "sabotage_bridges", "sabotaged", "with_a_small_disk"]
 
 FAULTS: tuple[Fault, ...] = (*DRAFTS, *VISITS, *DIALOGS, *MANNERS, *FAILURES, *JUMPS, DiskFull())

@@ -10,8 +10,14 @@ from tests.contract.private_mount import fill, on_a_small_disk
 from tests.faults.fault import Field, Heal
 
 MEBIBYTES = 512
+MEBIBYTES_A_MINUTE = 50
 SMALL_BYTES = 2 << 30
 FILLER = "filler"
+
+
+def room_for(seconds: float) -> int:
+    """Return how many MiB a run of so many seconds may come to keep."""
+    return min(SMALL_BYTES >> 20, max(MEBIBYTES, int(MEBIBYTES_A_MINUTE * seconds / 60)))
 
 
 def with_a_small_disk(home: Path, work: Callable[[], None], mebibytes: int = MEBIBYTES) -> None:
