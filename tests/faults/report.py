@@ -19,7 +19,8 @@ def summary(outcome: Outcome, command: str) -> str:
     consumed, early = len(books.consumed()), books.in_flight
     attempts, cuts, repeats = (sum(getattr(each, name) for each in outcome.senders) for name in FIGURES)
     drafts = [(identity, each) for identity, sittings in books.sittings.items() for each in sittings]
-    tasks = [each for each in books.taken if each.identity in books.ephemeral and each.message_id]
+    given = [each for each in books.taken if each.identity in books.ephemeral and not each.is_opening]
+    tasks = [each for each in given if each.message_id]
     judged = [identity for identity, each in drafts if each.is_judged]
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
