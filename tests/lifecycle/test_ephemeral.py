@@ -181,7 +181,7 @@ async def test_what_ails_the_whole_machine_costs_a_task_no_attempt(stage: Scene,
     async with Shift(stage) as shift:
         await stage.clock.advance(10)
         assert (await stage.record(message)).attempts == 0
-        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.UNKNOWN)
+        await stage.clock.until(lambda: stage.deck.board.status(WORKER).hold is Hold.UNKNOWN, limit=30)
         assert error.strerror in str(stage.deck.board.status(WORKER).detail)
         await shift.has(message)
         assert [(await stage.record(each)).attempts for each in (message, following)] == [0, 0]
