@@ -221,12 +221,12 @@ class Terminals:
             await kill(self.root.tmux_socket(session.identity), session.tmux, pane=session.pane, clock=self.clock)
 
     async def end_unrecorded(self, identity: Identity) -> None:
-        """End whatever tmux server there is in the place of an identity; raises TmuxUnknown.
+        """End whatever tmux server there is in the place of an identity, also without its socket; raises TmuxUnknown.
 
         What this process knows of its session is kept: its transcript says what was taken.
         """
         socket = self.root.tmux_socket(identity)
-        server = listener(socket)
+        server = listener(socket) or self._known(identity)
         if server is not None:
             await anyio.to_thread.run_sync(canary.dismiss, self.root, identity, server.pid)
             await kill(socket, server, clock=self.clock)
@@ -236,6 +236,12 @@ class Terminals:
                 if server is not None and terminal.session.tmux == server:
                     await self._remember(terminal.session)
                 await self.forget(terminal.session)
+
+    def _known(self, identity: Identity) -> ProcessId | None:
+        """Return the living tmux server of a session that this process has seen, whatever became of its files."""
+        seen = [terminal.session for terminal in self._open.values() if terminal.session.identity == identity]
+        alive = [session.tmux for session in seen if session.tmux is not None and session.tmux.is_alive()]
+        return alive[0] if alive else None
 
     async def _remember(self, session: Session) -> None:
         last = replace(session, is_closing=True, end=End.STOPPED, session_ref=await self._reference(session))

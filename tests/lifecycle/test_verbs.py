@@ -68,10 +68,15 @@ async def test_stop_is_the_way_out_of_an_unreadable_record(shop: Workshop) -> No
 
 @pytest.mark.live
 @pytest.mark.parametrize("record", ["{", '{"version": 2}', None])
-async def test_stop_ends_what_runs_behind_a_record_that_tells_nothing(shop: Workshop, record: str | None) -> None:
+@pytest.mark.parametrize("has_socket", [True, False])
+async def test_stop_ends_what_runs_behind_a_record_that_tells_nothing(
+    shop: Workshop, record: str | None, has_socket: bool
+) -> None:
     """Deliberately: it leaves no line, and counts as no death."""
     async with shop.supervised():
         session, _ = await shop.deck.waker.wake(ALICE)
+        if not has_socket:
+            shop.root.tmux_socket(ALICE).unlink()
         path = shop.deck.sessions.path(ALICE)
         path.unlink() if record is None else path.write_text(record)
         await verbs(shop).stop("alice")
