@@ -42,7 +42,7 @@ async def test_a_death_ends_a_task_that_was_answered_and_repeats_one_that_was_no
         await stage.clock.until(lambda: stage.starter.seen_out)
         stage.actor.look = original  # type: ignore[method-assign]
         if replied:
-            await shift.ends(message, MessageState.CONSUMED, limit=5)
+            await shift.ends(message, MessageState.CONSUMED, limit=60)
         else:
             await stage.clock.until(lambda: len(stage.actor.typed) == 2)
             assert (await stage.record(message)).attempts == 1
