@@ -7,7 +7,6 @@ book breaks. What is printed are the rules that broke, as the machine's own summ
 import argparse
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -28,7 +27,7 @@ def found(mutant: Mutant, place: Ground, minutes: float) -> str:
     with place.broken(mutant):
         for seed in SEEDS:
             words = ("--seed", str(seed), "--minutes", str(minutes), "--every", "1")
-            said = _run(place, words)
+            _, said = place.run([sys.executable, "-m", "tests.faults", *words], LIMIT_SECONDS)
             if kept := KEPT.search(said):
                 shutil.rmtree(kept[1], ignore_errors=True)
             if rules := BROKEN.search(said):
@@ -36,22 +35,6 @@ def found(mutant: Mutant, place: Ground, minutes: float) -> str:
             if WHOLE not in said:
                 return f"the run did not end: {said.splitlines()[-1:]}"
     return ""
-
-
-def _run(place: Ground, words: Sequence[str]) -> str:
-    argv = [sys.executable, "-m", "tests.faults", *words]
-    done = subprocess.run(
-        argv,
-        cwd=place.top,
-        env=place.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
-    return done.stdout
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -71,21 +71,28 @@ class Ground:
             "no:cacheprovider",
             *tests,
         ]
+        status, output = self.run(argv, seconds)
+        failed = frozenset(FAILED.findall(output))
+        return Outcome(status, failed, SKIPPED.search(output) is not None, output)
+
+    def run(self, argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
+        """Run a command in the copy for at most `seconds`, then stop it as Ctrl-C would.
+
+        Returns its status, None when it had to be stopped, and what it printed.
+        """
         child = subprocess.Popen(
             argv,
             cwd=self.top,
-            env=self.environment(),
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        status, output = _finish(child, seconds)
-        failed = frozenset(FAILED.findall(output))
-        return Outcome(status, failed, SKIPPED.search(output) is not None, output)
+        return _finish(child, seconds)
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment in which what is started finds the copy before whatever is installed."""
+    def _environment(self) -> dict[str, str]:
+        # What is started must find the copy before whatever is installed.
         return {
             **os.environ,
             "PYTHONPATH": str(self.top),

@@ -11,6 +11,7 @@ from typing import cast
 import anyio
 import anyio.lowlevel
 
+from bench.empty_tool import NoPeers
 from lifecycle.board import Board
 from lifecycle.dispatch import Dispatcher
 from lifecycle.flags import Flags
@@ -34,7 +35,7 @@ PEERS = 16
 LIMITS = Limits(sends_per_minute=100_000_000, queue_cap=100_000_000)
 
 
-class AcceptingService:
+class AcceptingService(NoPeers):
     """The part of the application that accepts messages; nothing else is asked of it here."""
 
     role = "standby"
@@ -48,15 +49,6 @@ class AcceptingService:
 
     async def send(self, sender: Identity, request: SendRequest, progress: Progress | None = None) -> SendResult:
         return await self._dispatcher.send(sender, request, progress)
-
-    def resolve_pane(self, pid: int) -> Identity | None:
-        return None
-
-    def is_branded(self, pid: int) -> bool:
-        return False
-
-    def peer_at(self, directory: Path) -> Identity | None:
-        return None
 
     def knows(self, identity: Identity) -> bool:
         return self._dispatcher.resolver.registry.get(identity.personality) is not None
