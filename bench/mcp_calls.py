@@ -26,6 +26,7 @@ from tests.live.world import World
 
 CALLERS: Final = 32
 RECIPIENTS: Final = 4
+MANY: Final = 32
 AT_WORK: Final[Rules] = [{"sleep_forever": True}]
 NO_LIMIT: Final = 10_000_000
 BEST_PEER: Final = 241
@@ -58,16 +59,16 @@ def empty_tool() -> Iterator[str]:
 
 
 @contextmanager
-def at_work(prefix: Sequence[str] = ()) -> Iterator[World]:
+def at_work(prefix: Sequence[str] = (), recipients: int = RECIPIENTS) -> Iterator[World]:
     """Run a server whose peers are live and busy for ever; `prefix` are the words before its command line."""
     with ground(sends_per_minute=NO_LIMIT, queue_cap=NO_LIMIT) as world:
-        for number in range(RECIPIENTS):
+        for number in range(recipients):
             world.create(f"peer{number}", rules=AT_WORK)
         world.prefix = tuple(prefix)
         world.serve()
         world.prefix = ()
         with Control(world.root) as control:
-            for number in range(RECIPIENTS):
+            for number in range(recipients):
                 assert control.send(f"peer{number}", "work", wait_seconds=60)["status"] == "delivered"
         yield world
 
@@ -82,12 +83,12 @@ class Load:
     longest: float
 
 
-def load(path: str, tool: str, callers: int, seconds: float) -> Load:
-    """Have each connection call again as soon as it is answered."""
+def load(path: str, tool: str, callers: int, seconds: float, recipients: int = RECIPIENTS) -> Load:
+    """Have each connection call again as soon as it is answered; sends go to that many peers."""
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         made = [stack.enter_context(Caller(path, None)) for _ in range(callers)]
         for number, caller in enumerate(made):
-            arguments = {"personality": f"peer{number % RECIPIENTS}", "message": BODY} if tool == SEND else {}
+            arguments = {"personality": f"peer{number % recipients}", "message": BODY} if tool == SEND else {}
             caller.prepare(tool, arguments, number)
             selector.register(caller.socket, selectors.EVENT_READ, caller)
             caller.ask()
@@ -122,11 +123,33 @@ def run(quick: bool) -> list[Row]:
             trips += round_trips(count // rounds)
         one_empty = load(nothing, EMPTY, 1, seconds)
         one = load(server, SEND, 1, seconds)
-        kept = sum(world.depth(f"peer{number}") for number in range(RECIPIENTS))
-    told = sum(each.count for each in (*send, one))
-    assert kept >= told, f"{told} sends were accepted, and {kept} messages are there"
+        _count(world, [*send, one])
     append, trip = statistics.median(appends), statistics.median(trips)
-    return [*_many(send, empty, append, trip), *_one(one, one_empty, trip)]
+    return [*_many(send, empty, append, trip), *_one(one, one_empty, trip), _to_many(seconds, rounds)]
+
+
+def _to_many(seconds: float, rounds: int) -> Row:
+    """Measure the same sends to as many recipients as there are callers, whose drains look at as many terminals."""
+    empty: list[Load] = []
+    send: list[Load] = []
+    with empty_tool() as nothing, at_work(recipients=MANY) as world:
+        server = str(world.root.server_socket)
+        for _ in range(rounds):
+            empty.append(load(nothing, EMPTY, CALLERS, seconds))
+            send.append(load(server, SEND, CALLERS, seconds, MANY))
+        _count(world, send, MANY)
+    ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
+    note = f"{min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
+    name = f"accepted sends, {CALLERS} callers to {MANY} busy peers"
+    rate = statistics.median(each.rate for each in send)
+    return Row(name, rate, "/s", None, statistics.median(ratios), FLOOR, note)
+
+
+def _count(world: World, loads: Sequence[Load], recipients: int = RECIPIENTS) -> None:
+    """See that what was accepted is in the queues."""
+    kept = sum(world.depth(f"peer{number}") for number in range(recipients))
+    told = sum(each.count for each in loads)
+    assert kept >= told, f"{told} sends were accepted, and {kept} messages are there"
 
 
 def _many(send: Sequence[Load], empty: Sequence[Load], append: float, trip: float) -> list[Row]:

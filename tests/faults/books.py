@@ -11,6 +11,7 @@ from tests.faults.sightings import Sightings
 ROUNDING_SECONDS: Final = 0.002
 LATE_SECONDS: Final = 10.0
 BACKSPACE: Final = "\x7f"
+UNSURE: Final = "was given up: it may have been taken"
 NOTICE: Final = re.compile(r"^Your message (m_[0-9a-z]{20}) to (\S+) \((\S+)\) was given up", re.MULTILINE)
 
 
@@ -179,6 +180,10 @@ class Books:
     def given_up(self) -> set[str]:
         """Return the ids of the messages that were given up, and whose senders know."""
         return self.noticed() | set(self.letters)
+
+    def unsure(self) -> set[str]:
+        """Return the ids of those whose notice says that nobody can know whether they were taken."""
+        return {each.notice_of for each in self.notices if each.notice_of and UNSURE in each.text}
 
     def is_of_a_typist(self, pressed: Pressed) -> bool:
         """Tell whether somebody was typing just these characters then; what is stopped passes them on late."""

@@ -7,8 +7,6 @@ from typing import Final
 
 from tests.faults.books import ROUNDING_SECONDS, Books, Broken, Taken, Told
 
-UNSURE: Final = "was given up: it may have been taken"
-
 
 def _lost(books: Books) -> Iterator[Broken]:
     """A message that was accepted is consumed, and a task answered, or its sender has a notice."""
@@ -27,8 +25,7 @@ def _both(books: Books) -> Iterator[Broken]:
     A notice may also say that nobody can know: where a session's record is lost, and with it the way to its transcript.
     """
     workers = {each.message_id for each in books.sent if each.recipient in books.ephemeral}
-    unsure = {each.notice_of for each in books.notices if UNSURE in each.text}
-    for message_id in sorted(books.consumed() & books.given_up() - workers - unsure):
+    for message_id in sorted(books.consumed() & books.given_up() - workers - books.unsure()):
         yield Broken("consumed and given up", message_id)
     # A reply of which nobody told the worker may have come after the task was given up.
     replied = {each.task for each in books.replies if each.told is Told.ACCEPTED and each.task is not None}

@@ -1,7 +1,8 @@
 """`python -m tests.faults.planted [NAME …]`: break the product on purpose and see which books of the machine tell.
 
 A mutant of `tests/mutants` is put into a copy of the clone, and the machine runs there, once for each seed until a
-book breaks. What is printed are the rules that broke, as the machine's own summary counts them.
+book breaks. What is printed are the rules that broke, as the machine's own summary counts them. A run that does not
+end, or ends without books, has seen nothing.
 """
 
 import argparse
@@ -22,8 +23,9 @@ WHOLE: Final = "every book balances"
 LIMIT_SECONDS: Final = 600.0
 
 
-def found(mutant: Mutant, place: Ground, minutes: float) -> str:
-    """Return the rules that broke, "" when every book balanced with every seed; raises DoesNotApply."""
+def found(mutant: Mutant, place: Ground, minutes: float) -> tuple[bool, str]:
+    """Tell whether a book broke, and the rules that did or why none could; raises DoesNotApply."""
+    without = []
     with place.broken(mutant):
         for seed in SEEDS:
             words = ("--seed", str(seed), "--minutes", str(minutes), "--every", "1")
@@ -31,10 +33,10 @@ def found(mutant: Mutant, place: Ground, minutes: float) -> str:
             if kept := KEPT.search(said):
                 shutil.rmtree(kept[1], ignore_errors=True)
             if rules := BROKEN.search(said):
-                return rules[1]
+                return True, f"{rules[1]} (seed {seed})"
             if WHOLE not in said:
-                return f"the run did not end: {said.splitlines()[-1:]}"
-    return ""
+                without.append(f"; no books with seed {seed}: {said.splitlines()[-1:]}")
+    return False, f"not found{''.join(without)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     unseen = 0
     with ground() as place:
         for mutant in chosen(given.names):
-            rules = found(mutant, place, given.minutes)
-            unseen += not rules
-            print(f"| {mutant.name} | {rules or 'not found'} |", flush=True)
+            is_seen, rules = found(mutant, place, given.minutes)
+            unseen += not is_seen
+            print(f"| {mutant.name} | {rules} |", flush=True)
     return int(unseen > 0)
 
 

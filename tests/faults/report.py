@@ -22,12 +22,14 @@ def summary(outcome: Outcome, command: str) -> str:
     given = [each for each in books.taken if each.identity in books.ephemeral and not each.is_opening]
     tasks = [each for each in given if each.message_id]
     judged = [identity for identity, each in drafts if each.is_judged]
+    unsure = books.unsure()
     lines = [
         f"sent for {outcome.seconds:.0f} s, drained in {outcome.drain_seconds:.0f} s,"
         f" {outcome.servers} servers started",
         f"accepted {told[Told.ACCEPTED]}, consumed {consumed} ({consumed / outcome.seconds:.1f}/s),"
         f" given up {len(books.given_up())} ({untaken} of peers that take nothing, {len(books.notices)} notices),"
         f" refused {told[Told.REFUSED]}, never told {told[Told.UNKNOWN]}",
+        f"given up as perhaps taken {len(unsure)}, {len(unsure & books.consumed())} of these consumed",
         f"workers took {len({each.message_id for each in tasks})} tasks in {len({each.session for each in tasks})}"
         " sessions",
         f"typed when a screen had just come up: {len(early)} times,"

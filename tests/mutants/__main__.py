@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Verdict:
     note: str
     seconds: float
     output: str = ""
+    failed: tuple[str, ...] = ()
 
 
 def judge(mutant: Mutant, outcome: Outcome) -> tuple[Fate, str]:
@@ -53,11 +55,10 @@ def judge(mutant: Mutant, outcome: Outcome) -> tuple[Fate, str]:
         return Fate.NOT_RUN, f"pytest ended with status {outcome.status}"
     if not spared:
         return Fate.KILLED, mutant.killers[0]
-    if outcome.is_skipped:
-        fate = Fate.NOT_RUN if len(spared) == len(mutant.killers) else Fate.KILLED
-        return fate, f"skipped here: {', '.join(spared)}"
-    fate = Fate.SURVIVED if len(spared) == len(mutant.killers) else Fate.UNSEEN
-    return fate, f"passed all the same: {', '.join(spared)}"
+    is_whole = len(spared) == len(mutant.killers)
+    if all(outcome.was_skipped(test) for test in spared):
+        return Fate.NOT_RUN if is_whole else Fate.KILLED, f"skipped here: {', '.join(spared)}"
+    return Fate.SURVIVED if is_whole else Fate.UNSEEN, f"did not fail: {', '.join(spared)}"
 
 
 def attempt(mutant: Mutant, place: Ground, seconds: float) -> Verdict:
@@ -71,7 +72,8 @@ def attempt(mutant: Mutant, place: Ground, seconds: float) -> Verdict:
     except SyntaxError as error:
         return Verdict(mutant, Fate.NOT_APPLIED, f"it is no Python any more: {error}", 0.0)
     fate, note = judge(mutant, outcome)
-    return Verdict(mutant, fate, note, time.monotonic() - started, outcome.output)
+    failed = tuple(test for test in mutant.killers if outcome.has_failed(test))
+    return Verdict(mutant, fate, note, time.monotonic() - started, outcome.output, failed)
 
 
 def baseline(mutants: Sequence[Mutant], place: Ground, jobs: int) -> Outcome:
@@ -124,9 +126,10 @@ def run(mutants: Sequence[Mutant], jobs: int, seconds: float, keep: Path | None)
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many mutants were killed by how many tests, and what became of the others."""
     well = [verdict for verdict in verdicts if verdict.fate is Fate.KILLED]
-    killers = sum(len(verdict.mutant.killers) for verdict in well)
+    times = Counter(test for verdict in well for test in verdict.failed)
     others = [f"- {each.fate}: `{each.mutant.name}` ({each.note})" for each in verdicts if each not in well]
-    return "\n".join([f"{len(well)} of {len(verdicts)} mutants killed, by {killers} tests that each failed", *others])
+    counted = f"{len(well)} of {len(verdicts)} mutants killed, by {len(times)} tests that failed {times.total()} times"
+    return "\n".join([counted, *others])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

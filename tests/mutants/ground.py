@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +19,32 @@ PARTS: Final = ("mcp_server", "lifecycle", "transport", "bench", "scripts", "tes
 IGNORED: Final = shutil.ignore_patterns("__pycache__", ".*cache", "*.pyc")
 FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 """A test that could not begin, or whose tidying up failed, is an ERROR, which kills nothing."""
+PASSED: Final = re.compile(r"^PASSED (\S+)", re.MULTILINE)
 SKIPPED: Final = re.compile(r"^SKIPPED ", re.MULTILINE)
 GRACE_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What pytest said: `status` is its exit code, None when it had to be stopped; `failed` are test ids."""
+    """What pytest said: `status` is its exit code, None when it had to be stopped; `failed`, `passed` are test ids."""
 
     status: int | None
     failed: frozenset[str]
+    passed: frozenset[str]
     is_skipped: bool
     output: str
 
     def has_failed(self, test: str) -> bool:
         """Tell whether this test failed, with whatever parameters."""
-        return any(each == test or each.startswith(f"{test}[") for each in self.failed)
+        return _among(test, self.failed)
+
+    def was_skipped(self, test: str) -> bool:
+        """Tell whether this test neither failed nor passed where something was skipped."""
+        return self.is_skipped and not _among(test, self.failed | self.passed)
+
+
+def _among(test: str, ids: Iterable[str]) -> bool:
+    return any(each == test or each.startswith(f"{test}[") for each in ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ class Ground:
             "-m",
             "pytest",
             "-q",
-            "-rfEs",
+            "-rfEsp",
             "--tb=short",
             *parallel,
             "-p",
@@ -72,8 +82,8 @@ class Ground:
             *tests,
         ]
         status, output = self.run(argv, seconds)
-        failed = frozenset(FAILED.findall(output))
-        return Outcome(status, failed, SKIPPED.search(output) is not None, output)
+        failed, passed = (frozenset(each.findall(output)) for each in (FAILED, PASSED))
+        return Outcome(status, failed, passed, SKIPPED.search(output) is not None, output)
 
     def run(self, argv: Sequence[str], seconds: float) -> tuple[int | None, str]:
         """Run a command in the copy for at most `seconds`, then stop it as Ctrl-C would.

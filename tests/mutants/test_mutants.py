@@ -38,8 +38,8 @@ def test_the_page_lists_them_all() -> None:
     assert table(MUTANTS) in PAGE, "docs/testing.md differs: put the output of scripts/mutants --table there"
 
 
-def outcome(status: int | None, *failed: str, is_skipped: bool = False) -> Outcome:
-    return Outcome(status, frozenset(failed), is_skipped, "")
+def outcome(status: int | None, *failed: str, passed: str = "", is_skipped: bool = False) -> Outcome:
+    return Outcome(status, frozenset(failed), frozenset(passed.split()), is_skipped, "")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,8 @@ def outcome(status: int | None, *failed: str, is_skipped: bool = False) -> Outco
         (outcome(0), Fate.SURVIVED),
         (outcome(0, is_skipped=True), Fate.NOT_RUN),
         (outcome(1, "tests/t.py::test_a", is_skipped=True), Fate.KILLED),
+        (outcome(1, "tests/t.py::test_a", passed="tests/t.py::test_b[x]", is_skipped=True), Fate.UNSEEN),
+        (outcome(0, passed="tests/t.py::test_a tests/t.py::test_b", is_skipped=True), Fate.SURVIVED),
         (outcome(2, "tests/t.py"), Fate.NOT_RUN),
         (outcome(4), Fate.NOT_RUN),
         (outcome(None, "tests/t.py::test_a"), Fate.HUNG),
