@@ -183,11 +183,18 @@ class Watcher:
         """Take the snapshots of what died since the last ones, in a child that cannot hold this process up."""
         if not self.unseen or self.reporter is not None:
             return
+        try:
+            child = os.fork()
+        except OSError:
+            self.is_short = True
+            return  # no room for one process more; asked for again soon
         dead, self.unseen = self.unseen, []
-        child = os.fork()
         if child:
             self.reporter = child
-            self.deaths.listen_child(child)
+            try:
+                self.deaths.listen_child(child)
+            except OSError:
+                self.is_short = True  # its end is seen when this process looks again
             return
         try:
             os.close(self.lock)
