@@ -219,7 +219,8 @@ class Drain:
         """Give a message up that was typed again and again, or too long ago, without a receipt."""
         deck = self.deck
         runtime = deck.waker.table.get(self.identity.runtime)
-        if tries < (runtime.attempts or deck.limits.attempts) and not self._is_old(lease):
+        is_spent = outcome.is_spent or tries >= (runtime.attempts or deck.limits.attempts)
+        if not is_spent and not self._is_old(lease):
             return False
         await deck.settler.bury(lease, f"{runtime.no_receipt} ({outcome.evidence})")
         return True

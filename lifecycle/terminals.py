@@ -138,6 +138,7 @@ class Terminals:
             pace=pace,
             is_repeated=is_repeated,
             since=since,
+            attempts=self.attempts(session),
         )
 
     async def was_pasted(self, session: Session, message_id: str) -> bool:

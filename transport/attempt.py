@@ -26,7 +26,7 @@ class HandOver:
     `typed` says that keys may have reached the terminal in this attempt and may yet have an effect: the
     next one must look for it (`again`, or `resume_hand_over`). `evidence` is one line for the log,
     `excerpt` the last lines of the screen, `submits` how often the submit keys were pressed, 0 while the client has
-    perhaps not read them.
+    perhaps not read them. `is_spent`: it was typed as often as it may be, and an idle client shows no trace of it.
     """
 
     receipt: Receipt | None
@@ -35,6 +35,7 @@ class HandOver:
     evidence: str
     excerpt: str
     submits: int = 0
+    is_spent: bool = False
 
     @property
     def has_failed(self) -> bool:

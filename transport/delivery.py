@@ -1,6 +1,7 @@
 """Handing one message over to an agent's terminal, and settling an attempt that may have succeeded."""
 
 import unicodedata
+from dataclasses import replace
 
 from transport.attempt import Attempt, Before, HandOver, OnStage
 from transport.clock import Clock
@@ -59,10 +60,13 @@ async def deliver(
     pace: Pace = PACE,
     is_repeated: bool = False,
     since: float | None = None,
+    attempts: int | None = None,
 ) -> HandOver:
     """Hand a leased message over from the stage it reached; what may have arrived is not repeated.
 
     `is_repeated`: it may have been typed before, in this lease or an earlier one. `since` is as for `resume_hand_over`.
+    It is typed at most `attempts` times in one lease, by whatever servers: a client may take each of them and never
+    write down what it took.
     """
     before = Before.LEASED if is_repeated else Before.NEVER
     attempt = Attempt(target, _typeable(text), message_id, on_stage, clock, pace, since, before)
@@ -71,6 +75,9 @@ async def deliver(
             settled = await attempt.look_back()
             if settled.receipt is not None or settled.typed:
                 return settled
+            if attempts is not None and attempt.times >= attempts:
+                evidence = f"{settled.evidence}, typed {attempt.times} times"
+                return replace(settled, typed=True, evidence=evidence, is_spent=True)
             await on_stage(Stage.HELD)
             attempt.before = Before.PASTING
         return await attempt.run()

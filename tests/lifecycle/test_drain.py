@@ -550,6 +550,15 @@ async def test_a_hold_of_typed_text_is_waited_out_without_attempts(stage: Scene,
     assert (await stage.record(message)).attempts == 0
 
 
+async def test_what_was_typed_as_often_as_it_may_be_is_given_up_though_each_time_the_client_worked(root: Root) -> None:
+    async with scene(root, attempts=100) as stage:
+        worked = HandOver(None, Hold.BUSY, True, "submitted, no receipt", "", 1)
+        stage.actor.plays = [worked] * 3 + [HandOver(None, None, True, "typed 3 times", "", is_spent=True)]
+        message = await stage.send()
+        await drained(stage, message, state=MessageState.DEAD)
+        assert "typed 3 times" in str((await stage.record(message)).reason)
+
+
 async def test_a_client_that_has_perhaps_not_read_the_enter_makes_no_dead_letter(root: Root) -> None:
     async with scene(root, attempts=1) as stage:
         stage.actor.plays = [UNREAD] * 200

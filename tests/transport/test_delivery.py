@@ -485,6 +485,17 @@ async def test_a_client_that_drops_a_paste_gets_it_again_and_that_is_counted() -
         assert (term.pastes, term.said()) == ([text, text], [text])
 
 
+async def test_what_a_client_takes_and_never_writes_down_is_typed_so_often_and_no_more() -> None:
+    text = envelope("x")
+    async with terminal(SILENT="1") as term:
+        assert (await term.deliver(text, Stage.HELD, attempts=2)).submits == 1
+        for _ in range(2):
+            outcome = await term.deliver(text, Stage.PASTING, attempts=2)
+        assert (outcome.receipt, outcome.hold, outcome.typed, outcome.is_spent) == (None, None, True, True)
+        assert "typed 2 times" in outcome.evidence
+        assert term.pastes == [text, text]
+
+
 async def test_what_never_arrived_is_handed_over_anew() -> None:
     async with terminal() as term:
         outcome = await term.resume(envelope("x"))
