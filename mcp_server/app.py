@@ -1,13 +1,11 @@
 """The task tree of a server: lock, spool, supervisor, listeners, and a clean end."""
 
 import argparse
-import json
 import os
 import resource
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -15,14 +13,10 @@ import anyio
 from anyio.abc import TaskStatus
 from filelock import FileLock, Timeout
 
+from mcp_server.duty import say, supervise
 from mcp_server.heap import settle_heap
-from mcp_server.serve.front import Front
-from mcp_server.serve.options import Addresses, ServeOptions
-from mcp_server.settings import ALL, Settings, load
-from mcp_server.version import VERSION
-from mcp_server.wiring import Wired, wired
-from transport.clock import SystemClock, iso
-from transport.files import write_atomic
+from mcp_server.settings import Settings, load
+from mcp_server.wiring import wired
 from transport.paths import Root, root_from_environment
 
 STOPPED: Final = 0
@@ -104,66 +98,8 @@ class _Server:
                 self._stopping.set()
 
     async def _serve(self) -> None:
-        clock = SystemClock()
-        async with wired(self._root, self._settings) as parts, anyio.create_task_group() as tasks:
-            await parts.application.changes.recover()
-            await tasks.start(parts.supervisor.run)
-            await self._listen(parts, clock)
-            tasks.cancel_scope.cancel()
-
-    async def _listen(self, parts: Wired, clock: SystemClock) -> None:
-        """Serve until told to stop, then answer what is in flight."""
-        options = self._options()
-        release = parts.application.dispatcher.board.release
-        front = Front(parts.application, parts.credentials, options, clock, parts.logs.lifecycle, release=release)
-        async with anyio.create_task_group() as listeners:
-            addresses: Addresses = await listeners.start(front.run)
-            self._announce(addresses, clock)
-            reason = {"reason": addresses.no_http} if addresses.no_http else {}
-            parts.logs.lifecycle.write("serve", pid=os.getpid(), version=VERSION, http=addresses.http, **reason)
-            await self._stopping.wait()
-            parts.logs.lifecycle.write("stop-server", pid=os.getpid())
-            front.stop()
-        self._root.discovery.unlink(missing_ok=True)
-
-    def _options(self) -> ServeOptions:
-        settings = self._settings
-        return ServeOptions(
-            host=settings.host,
-            port=settings.port if settings.tcp else None,
-            needs_port=self._needs_port,
-            allow_remote=settings.allow_remote,
-            stop_seconds=settings.stop_seconds,
-        )
-
-    def _announce(self, addresses: Addresses, clock: SystemClock) -> None:
-        settings = self._settings
-        found = {
-            "pid": os.getpid(),
-            "version": VERSION,
-            "socket": addresses.socket,
-            "http": addresses.http,
-            "started_at": iso(clock.wall()),
-            "settings": {name: [settings.value(name), settings.sources.get(name)] for name in ALL},
-        }
-        write_atomic(self._root.discovery, json.dumps(found) + "\n")
-        if addresses.no_http:
-            say(f"{addresses.no_http}; until it is started again this server is reached at its socket alone")
-        where = f"{addresses.http} and {addresses.socket}" if addresses.http else addresses.socket
-        say(f"serving on {where}")
-
-
-def say(text: str) -> None:
-    """Tell whoever reads standard error, if anybody does; when nobody does any more, nobody is told again."""
-    if sys.stderr is None:
-        return
-    try:
-        print(f"peerwake: {text}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        with suppress(OSError):
-            nothing = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nothing, 2)
-            os.close(nothing)
+        async with wired(self._root, self._settings) as parts:
+            await supervise(parts, self._settings, self._stopping, needs_port=self._needs_port)
 
 
 async def is_served(root: Root) -> bool:

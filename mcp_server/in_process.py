@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskStatus
 from filelock import FileLock, Timeout
 from mcp.server.runner import serve_dual_era_loop
 
-from mcp_server.serve.callers import Callers, Claim, SocketPeer
+from mcp_server.duty import supervise
+from mcp_server.serve.callers import Caller, Callers, Claim, SocketPeer
 from mcp_server.serve.inflight import InFlight
 from mcp_server.serve.peercred import PeerProcess
 from mcp_server.serve.streams import LineReader, LineWriter
@@ -24,6 +25,8 @@ from transport.errors import PeerwakeError
 from transport.paths import Root
 
 LONGEST_BYTES: Final = 16 << 20
+INIT: Final = 1
+"""This process is the caller itself, and has the limits that whoever started it chose."""
 
 
 class NotAPipe(PeerwakeError):
@@ -33,38 +36,54 @@ class NotAPipe(PeerwakeError):
 
 
 async def run(root: Root, settings: Settings) -> int:
-    """Serve until end of input; supervises as soon as no other server of this root does. Raises NotAPipe."""
+    """Serve until end of input, and everybody else too as soon as no other server of this root does.
+
+    Raises NotAPipe, and what listening raises.
+    """
     lock = FileLock(root.supervisor_lock, timeout=0, thread_local=False, mode=0o600)
-    async with _standard_streams() as streams, wired(root, settings) as parts, anyio.create_task_group() as tasks:
+    ended = anyio.Event()
+    async with (
+        _standard_streams() as streams,
+        wired(root, settings, outside=INIT) as parts,
+        anyio.create_task_group() as tasks,
+    ):
+        callers = Callers(parts.application, parts.credentials)
+        caller = await _starter(callers)
+        await tasks.start(_on_duty, lock, parts, settings, ended)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=False)
-            tasks.start_soon(_take_over, lock, settings.takeover_poll_seconds, parts, tasks)
-        else:
-            await _supervise(parts, tasks)
-        try:
-            await _serve(parts, *streams)
+            await _serve(parts, callers, caller, *streams)
         finally:
-            tasks.cancel_scope.cancel()
+            ended.set()
     # Only now, when nothing of ours delivers any more, may another server supervise.
     lock.release()
     return 0
 
 
-async def _supervise(parts: Wired, tasks: TaskGroup) -> None:
-    await parts.application.changes.recover()
-    await tasks.start(parts.supervisor.run)
+async def _on_duty(
+    lock: FileLock, parts: Wired, settings: Settings, ended: anyio.Event, *, task_status: TaskStatus[None]
+) -> None:
+    """Do what a server does for all, at once or when the one that does it has ended."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=False)
+        task_status.started()
+        if await _is_free(lock, settings.takeover_poll_seconds, ended):
+            parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=True)
+            await supervise(parts, settings, ended)
+    else:
+        await supervise(parts, settings, ended, task_status=task_status)
 
 
-async def _take_over(lock: FileLock, poll_seconds: float, parts: Wired, tasks: TaskGroup) -> None:
-    """Supervise once the server that does so now has ended."""
-    while not lock.is_locked:
-        await anyio.sleep(poll_seconds)
+async def _is_free(lock: FileLock, poll_seconds: float, ended: anyio.Event) -> bool:
+    """Take the lock when it is free; False when this server has ended before."""
+    while not ended.is_set():
+        with anyio.move_on_after(poll_seconds):
+            await ended.wait()
         with suppress(Timeout):
             lock.acquire(timeout=0)
-    parts.logs.lifecycle.write("in-process", pid=os.getpid(), supervises=True)
-    await _supervise(parts, tasks)
+            return True
+    return False
 
 
 def _here() -> str | None:
@@ -75,13 +94,14 @@ def _here() -> str | None:
         return None
 
 
-async def _serve(parts: Wired, incoming: LineReader, outgoing: LineWriter) -> None:
-    service = parts.application
-    callers = Callers(service, parts.credentials)
-    # The caller is whoever started this process: its ancestry and its environment speak for it.
+async def _starter(callers: Callers) -> Caller:
+    """Return who started this process, for whom its ancestry and its environment speak; raises NotAllowed."""
     starter = SocketPeer(PeerProcess(os.getuid(), os.getpid()))
-    claim = Claim(os.environ.get("PEERWAKE_CREDENTIAL"), _here())
-    caller = await callers.on_socket(starter, claim)
+    return await callers.on_socket(starter, Claim(os.environ.get("PEERWAKE_CREDENTIAL"), _here()))
+
+
+async def _serve(parts: Wired, callers: Callers, caller: Caller, incoming: LineReader, outgoing: LineWriter) -> None:
+    service = parts.application
     server = build_server(service.version, ToolServer(service, callers, InFlight(), parts.logs.lifecycle))
     await serve_dual_era_loop(server, incoming, outgoing, lifespan_state=caller)
 

@@ -64,6 +64,7 @@ Kick = Callable[[Identity], None]
 class Wired:
     """A server's parts that outlive one connection."""
 
+    root: Root
     application: Application
     supervisor: Supervisor
     credentials: Credentials
@@ -98,20 +99,31 @@ class _Ground:
 
 @asynccontextmanager
 async def wired(
-    root: Root, settings: Settings, *, operator: Mapping[str, str] | None = None, clock: Clock | None = None
+    root: Root,
+    settings: Settings,
+    *,
+    operator: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    outside: int | None = None,
 ) -> AsyncIterator[Wired]:
-    """Open the spool and build everything over it; raises what a damaged root raises."""
+    """Open the spool and build everything over it; raises what a damaged root raises.
+
+    `outside` is a process that no session started: this one, unless it may be the caller itself.
+    """
     clock = clock or SystemClock()
+    usual = hard_limit(outside or os.getpid())
     async with Spool(root.spool) as spool:
         environment = operator_environment(root, os.environ if operator is None else operator)
-        parts = await anyio.to_thread.run_sync(lambda: _build(root, settings, environment, clock, spool))
+        parts = await anyio.to_thread.run_sync(lambda: _build(root, settings, environment, clock, spool, usual))
         try:
             yield parts
         finally:
             await parts.supervisor.deck.terminals.aclose()
 
 
-def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> Wired:
+def _build(
+    root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool, usual: int | None
+) -> Wired:
     ground = _ground(root, settings, operator, clock, spool)
     for problem in ground.table.problems:
         ground.logs.lifecycle.write("runtime-invalid", reason=problem)
@@ -123,8 +135,8 @@ def _build(root: Root, settings: Settings, operator: dict[str, str], clock: Cloc
     crashes = Crashes(root, clock, settings.limits.crash_count, settings.limits.crash_window_seconds)
     deck = _deck(ground, crashes, kick)
     supervisor = Supervisor(deck, ground.logs, settings.verbose)
-    application = _application(ground, crashes, supervisor, kick)
-    return Wired(application, supervisor, ground.credentials, ground.logs, ground.table)
+    application = _application(ground, crashes, supervisor, kick, usual)
+    return Wired(root, application, supervisor, ground.credentials, ground.logs, ground.table)
 
 
 def _ground(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> _Ground:
@@ -190,7 +202,7 @@ def _waker(on: _Ground, terminals: Terminals, deaths: Deaths) -> Waker:
     )
 
 
-def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Kick) -> Application:
+def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Kick, usual: int | None) -> Application:
     """What agents and operators reach, over the supervisor and its deck."""
     deck = supervisor.deck
     terminals, waker = deck.terminals, deck.waker
@@ -209,7 +221,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
         keys=Keys(terminals, on.clock),
         changes=_changes(on, supervisor),
         supervisor=supervisor,
-        attribution=_attribution(on, supervisor),
+        attribution=_attribution(on, supervisor, usual),
         bulkhead=on.bulkhead,
     )
 
@@ -272,10 +284,10 @@ def _changes(on: _Ground, supervisor: Supervisor) -> Changes:
     )
 
 
-def _attribution(on: _Ground, supervisor: Supervisor) -> Attribution:
+def _attribution(on: _Ground, supervisor: Supervisor, usual: int | None) -> Attribution:
     return Attribution(
         lambda: tuple(supervisor.watched.items()),
         on.registry,
         lambda: listening(on.root, tuple(supervisor.watched)),
-        hard_limit(os.getpid()),
+        usual,
     )

@@ -29,8 +29,8 @@ LOOKS: list[tuple[str, dict[str, Any]]] = [
 class Server:
     """One in-process server and its pipes."""
 
-    def __init__(self, world: World) -> None:
-        argv = [sys.executable, "-m", "mcp_server", "serve", "--transport", "stdio", "--in-process"]
+    def __init__(self, world: World, *prefix: str) -> None:
+        argv = [*prefix, sys.executable, "-m", "mcp_server", "serve", "--transport", "stdio", "--in-process"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(argv, env=world.env, cwd=TOP, stdin=pipe, stdout=pipe, stderr=pipe)
 
@@ -131,11 +131,36 @@ def test_beside_a_supervisor_that_ends_it_takes_over_and_its_sessions_live_on(wo
         other.wait()
         until(lambda: "supervises=True" in world.log("lifecycle"), 20, "the takeover")
         until(lambda: f"ev=adopt identity=scripted-alice tmux={tmux.pid}" in world.log("lifecycle"), 20, "the adoption")
-        assert world.send("bob", "two")["status"] == "queued"
-        until(lambda: world.prompts("bob"), 30, "the delivery")
+        until(root.server_socket.exists, 20, "its socket")
+        assert world.send("bob", "two")["status"] == "delivered"
         assert world.tmux("scripted-alice") == tmux and tmux.is_alive()
     finally:
         assert server.close() == 0
+
+
+@pytest.mark.live
+def test_the_first_on_a_host_serves_everybody_until_its_input_ends(world: World, root: Root) -> None:
+    world.create("alice")
+    server = Server(world)
+    try:
+        server.begin()
+        assert world.send("alice", "one")["status"] == "delivered"
+        second = world.run("serve", "--background")
+        assert (second.returncode, second.stderr) == (0, ""), second
+        assert world.run("stop", "alice").returncode == 0
+        assert world.state("alice") == "stopped"
+    finally:
+        assert server.close() == 0
+    assert not root.discovery.exists() and not root.server_socket.exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sessions have a mark on Linux")
+def test_whoever_starts_it_cannot_choose_what_is_no_mark_of_a_session(world: World) -> None:
+    lowered = ("import os, resource, sys; resource.setrlimit(10, (5, 5)); os.execv(sys.argv[1], sys.argv[1:])",)
+    server = Server(world, sys.executable, "-c", *lowered)
+    _, said = server.process.communicate(timeout=30)
+    assert server.process.returncode != 0
+    assert said.count(b"\n") == 1 and b"not there any more" in said
 
 
 @pytest.mark.live
