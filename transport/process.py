@@ -286,6 +286,23 @@ def group(leader: int) -> tuple[ProcessId, ...]:
     return tuple(process for process in found if process is not None)
 
 
+def terminal_leaders(parent: int) -> tuple[ProcessId, ...]:
+    """Return the living children of a process that lead a terminal of their own, as those of a tmux server do."""
+    found = []
+    if sys.platform.startswith("linux"):
+        for pid in (entry for entry in os.listdir("/proc") if entry.isdigit()):
+            with suppress(ProcessUnknown):
+                fields = _stat_fields(pid)
+                if fields and fields[1] == str(parent) and fields[3] == pid and fields[4] != "0":
+                    found.append(int(pid))
+    else:
+        rows = run(["/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,tty="], deadline=5).stdout.splitlines()
+        for pid, above, leader, tty in (row.split() for row in rows):
+            if above == str(parent) and leader == pid and tty.strip("?-"):
+                found.append(int(pid))
+    return tuple(process for process in map(identify, found) if process is not None)
+
+
 def holds_terminal(pid: int) -> bool | None:
     """Tell whether keys reach this process and not one it put in front of its terminal; None: unknown."""
     if sys.platform.startswith("linux"):

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from transport.clock import Clock, SystemClock
-from transport.process import DeadlinePassed, ProcessId, group, identify, terminate
+from transport.process import DeadlinePassed, ProcessId, group, identify, terminal_leaders, terminate
 from transport.tmux.control import TmuxUnknown
 from transport.tmux.listener import answers
 from transport.tmux.peer import ForeignSocket, check_socket
@@ -30,11 +30,12 @@ async def kill(
 ) -> None:
     """End a server deliberately (no exit line is written) and what is left of its pane's process group.
 
-    Exactly this process gets SIGTERM, which is all that tmux does on `kill-server`, and SIGKILL after `deadline`
-    seconds; what is on the socket is not asked, it may be another one. Raises TmuxUnknown should it survive even that.
+    Where nobody knows the pane any more, these are the groups of all its panes. Exactly this process gets SIGTERM,
+    which is all that tmux does on `kill-server`, and SIGKILL after `deadline` seconds; what is on the socket is not
+    asked, it may be another one. Raises TmuxUnknown should it survive even that.
     """
     clock = clock or SystemClock()
-    agents = await anyio.to_thread.run_sync(lambda: () if pane is None else _agents(pane))
+    agents = await anyio.to_thread.run_sync(lambda: _all_agents(server) if pane is None else _agents(pane))
     if server.is_alive():
         terminate(server)
         if not await _gone_within(server, deadline, clock):
@@ -44,6 +45,18 @@ async def kill(
     await _end_all(agents, clock)
     if not _is_foreign(socket) and not answers(socket):
         remove(socket)
+
+
+async def slay(socket: Path, server: ProcessId, clock: Clock) -> None:
+    """End a server that did not get as far as a session, at once, with whatever it has started; not cancelled."""
+    with anyio.CancelScope(shield=True):
+        try:
+            agents = await anyio.to_thread.run_sync(_all_agents, server)
+        except (DeadlinePassed, OSError):
+            agents = ()
+        terminate(server, signal.SIGKILL)
+        remove(socket)
+        await _end_all(agents, clock)
 
 
 def remove(socket: Path) -> None:
@@ -64,6 +77,12 @@ def _is_foreign(socket: Path) -> bool:
 def _agents(pane: ProcessId) -> tuple[ProcessId, ...]:
     """Return what lives of a pane's process group, nothing where its pid is somebody else's by now."""
     return group(pane.pid) if identify(pane.pid) in (None, pane) else ()
+
+
+def _all_agents(server: ProcessId) -> tuple[ProcessId, ...]:
+    """Return what lives of the process groups of all panes of a server."""
+    leaders = terminal_leaders(server.pid) if server.is_alive() else ()
+    return tuple(process for leader in leaders for process in group(leader.pid))
 
 
 async def wait_agents(pane: ProcessId, seconds: float, *, clock: Clock) -> None:

@@ -1,7 +1,6 @@
 """One tmux server per identity: start it, and know it by pid and start time."""
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ from transport import files
 from transport.clock import Clock, SystemClock
 from transport.errors import InvalidInput, PeerwakeError
 from transport.paths import check_socket_path
-from transport.process import DeadlinePassed, ProcessId, ProgramMissing, identify, run, terminate
+from transport.process import DeadlinePassed, ProcessId, ProgramMissing, identify, run
 from transport.scope import scope_command
 from transport.tmux import commands
 from transport.tmux.control import CLIENT_ENV
-from transport.tmux.ending import HANGUP_SECONDS, nudge_reaper, remove
+from transport.tmux.ending import HANGUP_SECONDS, nudge_reaper, remove, slay
 from transport.tmux.exit_script import of_server
 from transport.tmux.listener import answers, listener
 from transport.tmux.program import find_tmux, terminal_name, version
@@ -116,8 +115,7 @@ async def start(spec: ServerSpec, deadline: float = 20.0, clock: Clock | None = 
         if server is not None:
             if isinstance(error, AgentExited) and spec.exit_hook is not None:
                 await _let_hook_run(server, clock)
-            terminate(server, signal.SIGKILL)
-            remove(spec.socket)
+            await slay(spec.socket, server, clock)
         elif is_late:
             await _end_unnamed(spec.socket, clock)
         if is_late:
@@ -160,8 +158,7 @@ async def _end_unnamed(socket: Path, clock: Clock) -> None:
     while clock.monotonic() < until:
         server = listener(socket)
         if server is not None:
-            terminate(server, signal.SIGKILL)
-            remove(socket)
+            await slay(socket, server, clock)
             return
         await clock.sleep(0.02)
 

@@ -4,18 +4,21 @@ import os
 import signal
 import subprocess
 from dataclasses import replace
+from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 
 from tests.clock import FakeClock
 from tests.terminal import directory, until
 from tests.tmux_servers import running, sh, written
-from transport.process import group, identify, start_time
+from transport.process import DeadlinePassed, group, identify, start_time, terminate
+from transport.tmux import server
 from transport.tmux.ending import kill, wait_agents, wait_dead, wait_noticed
 from transport.tmux.exit_script import exit_script
 from transport.tmux.listener import answers
-from transport.tmux.server import start
+from transport.tmux.server import StartFailed, start
 
 pytestmark = pytest.mark.live
 
@@ -41,15 +44,43 @@ async def test_a_deliberate_end_writes_nothing() -> None:
         assert not (path / "t.sock").exists()
 
 
-async def test_killing_ends_what_ignores_the_hangup() -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_killing_ends_what_ignores_the_hangup(is_known: bool) -> None:
     with directory() as path:
         script = "trap '' HUP TERM; (trap '' HUP TERM; sleep 60) & echo $! >out; sleep 60; sleep 60"
         started = await start(sh(path, script))
         child = int(await written(path / "out"))
         assert {process.pid for process in group(started.pane.pid)} >= {started.pane.pid, child}
-        await kill(path / "t.sock", started.tmux, pane=started.pane)
+        await kill(path / "t.sock", started.tmux, pane=started.pane if is_known else None)
         assert not started.tmux.is_alive()
         assert start_time(child) is None and not started.pane.is_alive()
+
+
+async def test_a_start_that_is_late_leaves_no_client_that_ignores_the_hangup(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up = server._set_up
+    with directory() as path:
+
+        def late(*arguments: Any) -> None:
+            set_up(*arguments)
+            anyio.from_thread.run(written, path / "out")
+            raise DeadlinePassed("tmux took too long")
+
+        monkeypatch.setattr(server, "_set_up", late)
+        with pytest.raises(StartFailed):
+            await start(sh(path, "trap '' HUP TERM; echo $$ >out; sleep 60; sleep 60"))
+        assert start_time(int((path / "out").read_text())) is None
+
+
+async def test_a_daemon_that_left_its_pane_outlives_an_end_without_a_known_pane() -> None:
+    with directory() as path:
+        started = await start(sh(path, "setsid sleep 60 & echo $! >out; sleep 60"))
+        child = identify(int(await written(path / "out")))
+        assert child is not None
+        try:
+            await kill(path / "t.sock", started.tmux)
+            assert child.is_alive() and not started.pane.is_alive()
+        finally:
+            terminate(child)
 
 
 async def test_killing_a_stopped_server() -> None:
