@@ -117,7 +117,7 @@ class Registry:
     def add(self, *profiles: Profile) -> None:
         """Make peers: their directories, profiles, entries below `peers/`, and the registry, all or nothing.
 
-        A profile left by a crash in the same directory under the same name is adopted. Raises NameTaken,
+        A profile left by a crash in the same directory, which says the same, is no hindrance. Raises NameTaken,
         DirectoryTaken, InvalidInput, ProfileUnusable, RegistryUnusable.
         """
         with self._writing() as snapshot, ExitStack() as undo:

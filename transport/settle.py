@@ -4,12 +4,17 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from shlex import quote
+from typing import Final
 
 from transport.errors import InvalidInput, PeerwakeError
 from transport.files import sync_directory
 from transport.paths import Root
 from transport.profile import NoProfile, Profile, load_profile, save_profile
 from transport.scan import Skipped, resolve
+
+ASKED: Final = ("runtimes", "default_runtime", "intelligence", "description", "wake_policy", "initial_prompt")
+"""What whoever makes a peer says of it; all else is of the place and the time."""
 
 
 class NameTaken(InvalidInput):
@@ -46,16 +51,29 @@ def settle(root: Root, profile: Profile, undo: ExitStack) -> Profile:
     """
     _make_directory(root, profile, undo)
     try:
-        left = load_profile(profile.cwd).name
+        left = load_profile(profile.cwd)
     except NoProfile:
         undo.callback(_quietly, profile.path.parent.rmdir)
         undo.callback(_quietly, profile.path.unlink)
     else:
-        if left != profile.name:
-            raise DirectoryTaken("cwd", f"{profile.path} is the profile of {left!r}; use that name or move it away")
+        _check_left(root, profile, left)
     saved = save_profile(profile)
     link(root, saved, undo)
     return saved
+
+
+def _check_left(root: Root, profile: Profile, left: Profile) -> None:
+    """Raise DirectoryTaken for a profile in the peer's place that says another thing than what is asked for."""
+    if left.name != profile.name:
+        raise DirectoryTaken("cwd", f"{profile.path} is the profile of {left.name!r}; use that name or move it away")
+    differing = [field for field in ASKED if getattr(left, field) != getattr(profile, field)]
+    if differing:
+        raise DirectoryTaken(
+            "cwd",
+            f"{profile.path} is there already, with another {', '.join(differing)}; move it away to make {left.name!r}"
+            f" anew, or take it as it is: ln -s {quote(str(profile.cwd))} {quote(str(root.peers / left.name))}"
+            " && peerwake verify --fix",
+        )
 
 
 def link(root: Root, profile: Profile, undo: ExitStack) -> None:

@@ -1,7 +1,9 @@
 """`create`, `init`, `mcp-config` and `verify`: peers whose clients can talk back at once."""
 
 import json
+import shlex
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -132,6 +134,25 @@ def test_init_makes_a_peer_of_the_directory(peerwake: Run, root: Root, tmp_path:
     again = peerwake("init", "--runtime", "scripted", "--name", "other", cwd=place)
     assert again.returncode == 4
     assert "grosse-co" in again.stderr
+
+
+def test_a_profile_that_says_another_thing_is_not_written_over_and_can_be_taken_as_it_is(
+    peerwake: Run, root: Root, tmp_path: Path
+) -> None:
+    place, other = tmp_path / "a shop", root.home / "other"
+    place.mkdir()
+    assert peerwake("init", "--runtime", "scripted", "--description", "sells", cwd=place).returncode == 0
+    profile = place / ".peerwake" / "profile.json"
+    before = profile.read_bytes()
+    refused = peerwake("init", "--runtime", "scripted", cwd=place, PEERWAKE_HOME=str(other))
+    assert refused.returncode == 4
+    assert "is there already, with another description;" in refused.stderr
+    link = refused.stderr.partition("take it as it is: ")[2].partition(" && ")[0]
+    subprocess.run(shlex.split(link), check=True, timeout=60)
+    assert peerwake("verify", "--fix", PEERWAKE_HOME=str(other)).returncode == 0
+    known = Registry(Root(other)).get("a-shop")
+    assert known is not None and known.description == "sells"
+    assert profile.read_bytes() == before
 
 
 @pytest.mark.parametrize(
