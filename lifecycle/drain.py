@@ -1,5 +1,6 @@
 """The drain of one identity: see that there is a session, hand over its messages one by one, settle each."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -330,6 +331,7 @@ class Drain:
         self.is_unsettled = False
         lease = await deck.spool.leased(self.identity)
         if lease is None:
+            await anyio.to_thread.run_sync(self._keep)
             return
         if lease.stage is Stage.HELD:
             await deck.settler.returned(lease, Hold.UNKNOWN)
@@ -352,6 +354,15 @@ class Drain:
             await self.after_death(session, lease)
         else:
             await self.hand_over(session, lease)
+
+    def _keep(self) -> None:
+        """Make a conversation of what was a worker's session: its task is settled, and its peer is warm now."""
+        sessions = self.deck.sessions
+        # Where it cannot be written, the session is still a task's, and looked at again in the next tick.
+        with suppress(OSError, SessionUnreadable):
+            live = sessions.live(self.identity)
+            if live is not None and live.task is not None and live.takes_messages:
+                sessions.update(live, task=None)
 
     def _session_of(self, lease: Lease) -> Session | None:
         """Return the session that a message was handed to, also if that was as a task of its own."""

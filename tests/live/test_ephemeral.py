@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from lifecycle.session import Sessions
 from tests.contract.wires import wire
 from tests.live.control import Control
 from tests.live.workers import WORKER, accepted, all_settled, bodies, books, sessions, set_policy, settle_on, states
 from tests.live.world import TOP, World, until
+from transport.identity import parse_identity
 from transport.process import ProcessId, identify, terminate
 from transport.vocabulary import WakePolicy
 
@@ -182,6 +184,24 @@ def test_a_worker_that_becomes_warm_and_ephemeral_again_loses_and_repeats_nothin
     until(lambda: ready.depth("bob") == 0, 20, "the last answer")
     assert bodies(ready, "worker") == ["slow 1", "two", "three"]
     assert bodies(ready, "bob") == ["done slow 1", "done two", "done three"]
+
+
+def test_a_worker_that_becomes_warm_while_no_server_runs_keeps_its_session_as_a_conversation(ready: World) -> None:
+    rules = '[{"match": "slow", "busy_seconds": 1.5, "reply": "done {body}"}, {"reply": "done {body}"}]'
+    (ready.root.peers / "worker/scripted.json").write_text(rules)
+    server = ready.serve()
+    ready.send("worker", "slow", "--from", "bob")
+    until(lambda: bodies(ready, "worker") == ["slow"], 20, "the first task")
+    server.kill()
+    server.wait()
+    set_policy(ready, WakePolicy.WARM)
+    ready.serve()
+    kept = Sessions(ready.root)
+    worker = parse_identity(WORKER, "worker")
+    until(lambda: (live := kept.live(worker)) is not None and live.task is None, 30, "the end of the task")
+    ready.send("worker", "two", "--from", "bob")
+    until(lambda: "done two" in bodies(ready, "bob"), 30, "the second, as a message")
+    assert (bodies(ready, "worker"), sessions(ready)) == (["slow", "two"], 1)
 
 
 def test_a_session_that_died_while_no_server_ran_is_judged_by_its_reply(ready: World) -> None:
