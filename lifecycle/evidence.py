@@ -1,6 +1,6 @@
 """The evidence in a session's transcript, wherever the client keeps it and moves it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +16,22 @@ FOUND_SECONDS: Final = 10.0
 class SessionTranscript:
     """Follows the transcript of one session; `locate` may block and answers None while there is none.
 
-    What an earlier file of the session proved stays proven after the client moved on to another. `place` is where
-    `locate` looks, as far as is known. It may be on a file system that hangs: all methods raise NoAnswer then.
+    What an earlier file of the session proved stays proven after the client moved on to another, also where that was
+    before this process looked at it first: `left` finds those. `place` is where both look, as far as is known. It may
+    be on a file system that hangs: all methods raise NoAnswer then.
     """
 
     def __init__(
-        self, locate: Callable[[], Path | None], parse: Parse, clock: Clock, files: Compartment, place: Path
+        self,
+        locate: Callable[[], Path | None],
+        parse: Parse,
+        clock: Clock,
+        files: Compartment,
+        place: Path,
+        left: Callable[[], Iterable[Path]] = tuple,
     ) -> None:
         self._locate = locate
+        self._left: Callable[[], Iterable[Path]] | None = left
         self._parse = parse
         self._clock = clock
         self._files = files
@@ -66,8 +74,17 @@ class SessionTranscript:
         if self._tails and now - self._located_at < LOCATE_SECONDS:
             return
         self._located_at = now
-        path = await self._files.run(self._place, self._locate, FOUND_SECONDS)
-        if path is not None and all(tail.path != path for tail in self._tails):
+        if self._left is not None:
+            left = self._left
+            for path in await self._files.run(self._place, lambda: tuple(left()), FOUND_SECONDS):
+                self._add(path)
+            self._left = None
+        found = await self._files.run(self._place, self._locate, FOUND_SECONDS)
+        if found is not None:
+            self._add(found)
+
+    def _add(self, path: Path) -> None:
+        if all(tail.path != path for tail in self._tails):
             self._tails.append(TranscriptTail(path, self._parse, self._files))
 
 

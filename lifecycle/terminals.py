@@ -359,7 +359,8 @@ class Terminals:
                 session_ref=session.session_ref,
             )
             files = self.bulkhead.of(Area.TRANSCRIPT, session.identity)
-            transcript = SessionTranscript(partial(reader.locate, facts), reader.parse, self.clock, files, facts.place)
+            locate, left = partial(reader.locate, facts), partial(reader.left, facts)
+            transcript = SessionTranscript(locate, reader.parse, self.clock, files, facts.place, left)
             opened = Terminal(session, runtime, reader, facts, files, transcript)
             terminal = self._open.setdefault(session.fence, opened)
         return terminal

@@ -38,6 +38,7 @@ ENV_GLOB: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 Parse: TypeAlias = Callable[[bytes], tuple[str, Receipt] | None]
 Locate: TypeAlias = Callable[["SessionFacts"], Path | None]
+Left: TypeAlias = Callable[["SessionFacts"], tuple[Path, ...]]
 Refer: TypeAlias = Callable[["SessionFacts"], str | None]
 Status: TypeAlias = Callable[["SessionFacts"], ScreenState | None]
 Follow: TypeAlias = Callable[["SessionFacts", Path], tuple[tuple[Path, Path], ...]]
@@ -93,6 +94,10 @@ def _nothing(_: SessionFacts, __: Path) -> tuple[tuple[Path, Path], ...]:
     return ()
 
 
+def _none(_: SessionFacts) -> tuple[Path, ...]:
+    return ()
+
+
 def _chosen_id(facts: SessionFacts) -> str | None:
     return facts.session_ref or facts.session_id
 
@@ -103,7 +108,8 @@ class Reader:
 
     `parse` is pure: one line of the transcript → the message id it proves and how far, or None.
     The others may read files (call them off the event loop) and answer None for "cannot tell":
-    `locate` the transcript; `refer` the reference that resumes this conversation; `status` what the
+    `locate` the transcript; `left` those of conversations that the session was in before, as far as that
+    can be seen; `refer` the reference that resumes this conversation; `status` what the
     client itself says it is doing. A status other than READY holds a message whatever the screen
     shows; READY never overrules the screen. `follow` tells which files outside of the peer's directory
     are named after it, and what they are called when it is moved to another.
@@ -111,6 +117,7 @@ class Reader:
 
     parse: Parse
     locate: Locate
+    left: Left = _none
     refer: Refer = _chosen_id
     status: Status = _no_status
     follow: Follow = _nothing

@@ -105,7 +105,16 @@ def slug(cwd: Path) -> str:
 
 def locate(facts: SessionFacts) -> Path | None:
     """Return the transcript of the conversation that the session is in now, None before its first prompt."""
-    reference = refer(facts)
+    return _stored(facts, refer(facts))
+
+
+def left(facts: SessionFacts) -> tuple[Path, ...]:
+    """Return the transcript of the conversation that the session began with: after `/clear` it is in another."""
+    path = _stored(facts, facts.session_ref or facts.session_id)
+    return () if path is None else (path,)
+
+
+def _stored(facts: SessionFacts, reference: str | None) -> Path | None:
     if reference is None or not REFERENCE.fullmatch(reference):
         return None
     projects = _projects(facts)
@@ -127,7 +136,7 @@ def follow(facts: SessionFacts, cwd: Path) -> tuple[tuple[Path, Path], ...]:
     return ((source, target),) if source.is_dir() and not target.exists() else ()
 
 
-READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status, follow=follow)
+READER: Final = Reader(parse=parse, locate=locate, left=left, refer=refer, status=status, follow=follow)
 
 SCREEN: Final = ScreenRules(
     composer="^(?=[❯!]\u00a0)(?:❯\u00a0)?(?P<text>.*)$",

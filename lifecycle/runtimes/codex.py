@@ -51,6 +51,12 @@ def locate(facts: SessionFacts) -> Path | None:
     return _rollout(facts, _open_files(facts.pane_pid))
 
 
+def left(facts: SessionFacts) -> tuple[Path, ...]:
+    """Return the rollouts that the session's processes hold, but those of sub-agents: one that was left stays open."""
+    held = _open_files(facts.pane_pid)
+    return tuple(path for path in held if ROLLOUT.fullmatch(path.name) and not _is_agent(path))
+
+
 def _rollout(facts: SessionFacts, held: Collection[Path]) -> Path | None:
     sessions = home_directory(facts) / "sessions"
     current = _current(held)
@@ -216,7 +222,7 @@ def _turn_begun(path: Path) -> float | None:
         return None
 
 
-READER: Final = Reader(parse=parse, locate=locate, refer=refer, status=status)
+READER: Final = Reader(parse=parse, locate=locate, left=left, refer=refer, status=status)
 
 SCREEN: Final = ScreenRules(
     composer=r"^(?=[›!])(?:› ?)?(?P<text>.*)$",

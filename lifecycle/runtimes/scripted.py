@@ -13,17 +13,26 @@ from transport.screen import ScreenRules
 DIRECTORY: Final = Path(".peerwake/runtimes/scripted")
 TAIL_BYTES: Final = 512
 CLEARS_MAX: Final = 1000
+LEFT_MAX: Final = 8
 
 
 def refer(facts: SessionFacts) -> str | None:
     """Return the id of the conversation that the session is in now: `/clear` starts a new one."""
-    current = facts.session_ref or facts.session_id
-    for _ in range(CLEARS_MAX):
-        following = _next(_path(facts, current))
-        if following is None:
-            return current
-        current = following
-    return None
+    found = _conversations(facts)
+    return found[-1] if len(found) <= CLEARS_MAX else None
+
+
+def left(facts: SessionFacts) -> tuple[Path, ...]:
+    """Return the transcripts of the last conversations that the session was in before."""
+    return tuple(_path(facts, each) for each in _conversations(facts)[-LEFT_MAX - 1 : -1])
+
+
+def _conversations(facts: SessionFacts) -> list[str]:
+    """Return the ids of all conversations of the session, one more than CLEARS_MAX where there is no end of them."""
+    found = [facts.session_ref or facts.session_id]
+    while len(found) <= CLEARS_MAX and (following := _next(_path(facts, found[-1]))) is not None:
+        found.append(following)
+    return found
 
 
 def locate(facts: SessionFacts) -> Path | None:
@@ -49,7 +58,7 @@ def _next(path: Path) -> str | None:
         return None
 
 
-READER: Final = Reader(parse=parse, locate=locate, refer=refer)
+READER: Final = Reader(parse=parse, locate=locate, left=left, refer=refer)
 
 SCRIPTED: Final = Runtime(
     name="scripted",

@@ -46,6 +46,18 @@ async def test_an_earlier_file_still_counts_after_the_client_moved_on(tmp_path: 
     assert await transcript.find("m_1") is Receipt.CONSUMED
 
 
+async def test_what_the_client_took_before_this_process_looked_counts_after_it_moved_on(tmp_path: Path) -> None:
+    clock, one, two = FakeClock(), tmp_path / "one", tmp_path / "two"
+    one.write_text("user m_1\nqueued m_2\n")
+    files = compartment(tmp_path)
+    transcript = SessionTranscript(lambda: two if two.exists() else None, parse, clock, files, tmp_path, lambda: [one])
+    assert await transcript.find("m_1") is Receipt.CONSUMED
+    await transcript.mark("m_2")
+    two.write_text("user m_2\n")
+    clock.now += LOCATE_SECONDS
+    assert await transcript.find("m_2") is Receipt.CONSUMED
+
+
 async def test_a_marked_message_is_looked_for_in_what_comes_later(tmp_path: Path) -> None:
     path = tmp_path / "one"
     path.write_text("queued m_1\n")

@@ -9,6 +9,7 @@ import pytest
 from tests.live.world import World, until
 from transport.identity import Identity
 from transport.process import terminate
+from transport.tmux.program import find_tmux
 
 pytestmark = pytest.mark.live
 
@@ -69,6 +70,24 @@ def test_messages_spooled_without_a_server_are_delivered_by_the_next(world: Worl
     world.serve()
     until(lambda: world.prompts("alice"), 20, "the delivery")
     assert world.depth("alice") == 0
+
+
+def test_what_a_client_took_while_no_server_ran_is_not_typed_again_into_its_next_conversation(world: World) -> None:
+    world.create("alice", rules=[{"match": "slow", "busy_seconds": 2}])
+    server = world.serve()
+    assert world.send("alice", "slow")["status"] == "delivered"
+    assert world.send("alice", "two")["status"] == "queued"
+    until(lambda: any(record["type"] == "queued" for record in world.transcript("alice")), 20, "the client's own queue")
+    server.kill()
+    server.wait()
+    until(lambda: len(world.prompts("alice")) == 2, 20, "the second prompt")
+    socket = world.root.tmux_socket(Identity("scripted", "alice"))
+    argv = [find_tmux(), "-N", "-S", str(socket), "send-keys", "-t", "%0"]
+    subprocess.run([*argv, "/clear", "Enter"], check=True, timeout=60)
+    until(lambda: [record["type"] for record in world.transcript("alice")].count("cleared") == 1, 20, "the next one")
+    world.serve()
+    until(lambda: world.depth("alice") == 0, 30, "the settlement")
+    assert len(world.prompts("alice")) == 2
 
 
 def test_a_deliberate_stop_of_the_server_exits_0_and_kills_no_session(world: World) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.runtimes.base import LaunchSpec, SessionFacts
-from lifecycle.runtimes.claude import CLAUDE, READER, locate, refer, slug, status
+from lifecycle.runtimes.claude import CLAUDE, READER, left, locate, refer, slug, status
 from lifecycle.states import Mode
 from transport.process import start_time
 from transport.vocabulary import ScreenState
@@ -71,6 +71,8 @@ def test_the_transcript_is_that_of_the_conversation_now(tmp_path: Path) -> None:
     says(tmp_path / ".claude" / "sessions", status="idle", sessionId=second.stem)
     assert locate(known) == second
     assert refer(known) == second.stem
+    assert left(known) == (first,)
+    assert left(replace(known, session_ref=second.stem)) == (second,)
 
 
 def test_a_transcript_under_a_shortened_name_is_found(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.runtimes.base import LaunchSpec, SessionFacts
-from lifecycle.runtimes.codex import CODEX, locate, refer, status
+from lifecycle.runtimes.codex import CODEX, left, locate, refer, status
 from lifecycle.states import Mode
 from tests.lifecycle.runtimes.test_codex_records import TEXT, line, message
 from transport.vocabulary import ScreenState
@@ -81,6 +81,15 @@ def test_the_rollout_that_the_process_holds_open_is_the_one(tmp_path: Path, held
     rollout(tmp_path, ONE, begun=NOW + 5)
     assert locate(facts(tmp_path, pane_pid=os.getpid())) == held
     assert refer(facts(tmp_path, pane_pid=os.getpid())) == TWO
+
+
+@LINUX
+def test_a_rollout_that_was_left_stays_held(tmp_path: Path, held: Path) -> None:
+    now = rollout(tmp_path, ONE, begun=NOW + 5)
+    with now.open("rb"):
+        known = facts(tmp_path, pane_pid=os.getpid())
+        assert locate(known) == now
+        assert set(left(known)) == {held, now}
 
 
 def event(kind: str, seconds_ago: float) -> bytes:

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 from lifecycle.runtimes.base import LaunchSpec, SessionFacts
-from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, locate, refer
+from lifecycle.runtimes.scripted import DIRECTORY, SCRIPTED, left, locate, refer
 from lifecycle.states import Mode
 from tests.lifecycle.runtimes.test_scripted_records import line
 
@@ -22,6 +22,7 @@ def test_the_conversation_is_followed_over_clears(tmp_path: Path) -> None:
     assert (locate(facts), refer(facts)) == (None, "c")
     last = transcript(tmp_path, "c", line("user", text="y"))
     assert (locate(facts), refer(facts)) == (last, "c")
+    assert [path.stem for path in left(facts)] == ["a", "b"]
 
 
 def test_a_resumed_conversation_is_the_one_it_was(tmp_path: Path) -> None:
