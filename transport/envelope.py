@@ -163,7 +163,10 @@ def parse(text: str) -> Envelope:
     end = f"\n</peer-message-{match['nonce']}>"
     if not inner.endswith(end) or not inner.startswith("\n") or inner.count(end[1:]) > 1:
         raise EnvelopeMalformed(f"message {match['id']} does not end with its closing tag")
-    attributes = {name: _unescape(value) for name, value in _ATTRIBUTE.findall(match["attributes"])}
+    pairs = _ATTRIBUTE.findall(match["attributes"])
+    attributes = {name: _unescape(value) for name, value in pairs}
+    if len(attributes) != len(pairs):
+        raise EnvelopeMalformed(f"message {match['id']} has an attribute twice")
     claimed = attributes.get("attachments", "0")
     count = int(claimed) if re.fullmatch("[0-9]{1,3}", claimed) else -1
     *heads, body = inner[1 : -len(end)].split("\n", max(count, 0))

@@ -234,6 +234,7 @@ def test_parsing_is_strict() -> None:
         with_files.replace("attachment: /b", "/b"),
         with_files.replace('attachments="2"', 'attachments="9"'),
         with_files.replace('attachments="2"', 'attachments="x"'),
+        text.replace(" from=", ' id="m_00000000000000000000" from='),
     ):
         with pytest.raises(EnvelopeMalformed):
             parse(broken)
