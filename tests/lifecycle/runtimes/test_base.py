@@ -173,6 +173,7 @@ def test_a_reader_that_only_parses_knows_the_conversation_by_the_name_it_was_sta
     assert plain.refer(facts) == said
     assert plain.status(facts) is None
     assert plain.follow(facts, Path("/b")) == ()
+    assert plain.left(facts) == ()
 
 
 def test_a_reader_has_a_status_when_it_is_given_one() -> None:
