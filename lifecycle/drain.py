@@ -43,6 +43,7 @@ class Drain:
     news: Poke = field(init=False)
     unknown_since: float | None = None
     is_unsettled: bool = True
+    has_delivered: bool = False
     wall: SteadyWall = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class Drain:
 
     async def run(self) -> None:
         """Deliver until the queue is empty or the identity may not be woken."""
-        self.is_unsettled = True
+        self.is_unsettled, self.has_delivered = True, False
         try:
             while await self._step():
                 pass
@@ -75,7 +76,10 @@ class Drain:
             return True
         due = await deck.spool.next_due(self.identity)
         if due is None:
+            if not self.has_delivered:
+                await anyio.to_thread.run_sync(self._keep)
             return False
+        self.has_delivered = True
         # Due later than any backoff: the clock was set back, and the spool knows.
         if now < due <= now + deck.limits.backoff_max_seconds:
             deck.board.update(self.identity, hold=Hold.BACKOFF)
@@ -331,7 +335,6 @@ class Drain:
         self.is_unsettled = False
         lease = await deck.spool.leased(self.identity)
         if lease is None:
-            await anyio.to_thread.run_sync(self._keep)
             return
         if lease.stage is Stage.HELD:
             await deck.settler.returned(lease, Hold.UNKNOWN)
