@@ -138,11 +138,16 @@ def _to_many(seconds: float, rounds: int) -> Row:
             empty.append(load(nothing, EMPTY, CALLERS, seconds))
             send.append(load(server, SEND, CALLERS, seconds, MANY))
         _count(world, send, MANY)
-    ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
-    note = f"{min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
+    ratio, note = _share(send, empty)
     name = f"accepted sends, {CALLERS} callers to {MANY} busy peers"
     rate = statistics.median(each.rate for each in send)
-    return Row(name, rate, "/s", None, statistics.median(ratios), FLOOR, note)
+    return Row(name, rate, "/s", None, ratio, FLOOR, note)
+
+
+def _share(send: Sequence[Load], empty: Sequence[Load]) -> tuple[float, str]:
+    """Return the median of the turns' ratios, and how far they spread."""
+    ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
+    return statistics.median(ratios), f"{min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
 
 
 def _count(world: World, loads: Sequence[Load], recipients: int = RECIPIENTS) -> None:
@@ -154,13 +159,12 @@ def _count(world: World, loads: Sequence[Load], recipients: int = RECIPIENTS) ->
 
 def _many(send: Sequence[Load], empty: Sequence[Load], append: float, trip: float) -> list[Row]:
     """Return the rows of many callers; `append` and `trip` are the seconds of one of the floors each."""
-    ratios = [each.rate / floor.rate for each, floor in zip(send, empty, strict=True)]
+    ratio, spread = _share(send, empty)
     sends, empties = (statistics.median(each.rate for each in loads) for loads in (send, empty))
-    spread = f"to {RECIPIENTS} busy peers; {min(ratios):.2f} … {max(ratios):.2f} over {len(ratios)} turns"
     trips = f"{sends * trip:.2g} × as many as round trips of one byte between two processes ({trip * 1e6:.3g} µs)"
     best = f"{sends / BEST_PEER:.3g} × the best peer's {BEST_PEER}; one append takes {append * 1e6:.3g} µs"
     return [
-        answer("mcp.share", sends, ratio=statistics.median(ratios), of=FLOOR, note=f"{spread}; {trips}"),
+        answer("mcp.share", sends, ratio=ratio, of=FLOOR, note=f"to {RECIPIENTS} busy peers; {spread}; {trips}"),
         answer("mcp.rate", sends, ratio=sends * append, of=APPEND, note=best),
         Row(f"{FLOOR}, {CALLERS} callers", empties, "/s", None, empties * trip, ROUND_TRIP),
         Row("longest of these sends", max(each.longest for each in send) * 1e3, "ms"),

@@ -44,7 +44,7 @@ async def supervise(
 @asynccontextmanager
 async def listening(parts: Wired, settings: Settings, *, needs_port: bool) -> AsyncIterator[Addresses]:
     """Listen and say where; at the end take no more connections, and let what is in flight be answered."""
-    clock, root = SystemClock(), parts.root
+    clock, root = SystemClock(), Root(parts.application.root)
     options = ServeOptions(
         host=settings.host,
         port=settings.port if settings.tcp else None,

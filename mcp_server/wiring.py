@@ -64,7 +64,6 @@ Kick = Callable[[Identity], None]
 class Wired:
     """A server's parts that outlive one connection."""
 
-    root: Root
     application: Application
     supervisor: Supervisor
     credentials: Credentials
@@ -81,6 +80,7 @@ class _Ground:
     operator: dict[str, str]
     clock: Clock
     spool: Spool
+    usual: int | None
     logs: Logs
     bulkhead: Bulkhead
     board: Board
@@ -124,7 +124,7 @@ async def wired(
 def _build(
     root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool, usual: int | None
 ) -> Wired:
-    ground = _ground(root, settings, operator, clock, spool)
+    ground = _ground(root, settings, operator, clock, spool, usual)
     for problem in ground.table.problems:
         ground.logs.lifecycle.write("runtime-invalid", reason=problem)
     supervisor: Supervisor
@@ -135,11 +135,13 @@ def _build(
     crashes = Crashes(root, clock, settings.limits.crash_count, settings.limits.crash_window_seconds)
     deck = _deck(ground, crashes, kick)
     supervisor = Supervisor(deck, ground.logs, settings.verbose)
-    application = _application(ground, crashes, supervisor, kick, usual)
-    return Wired(root, application, supervisor, ground.credentials, ground.logs, ground.table)
+    application = _application(ground, crashes, supervisor, kick)
+    return Wired(application, supervisor, ground.credentials, ground.logs, ground.table)
 
 
-def _ground(root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool) -> _Ground:
+def _ground(
+    root: Root, settings: Settings, operator: dict[str, str], clock: Clock, spool: Spool, usual: int | None
+) -> _Ground:
     registry, flags, table = Registry(root), Flags(root), load_table(root.runtimes)
     logs = Logs(root.logs, clock, settings.limits.log_bytes, settings.limits.log_files)
     return _Ground(
@@ -148,6 +150,7 @@ def _ground(root: Root, settings: Settings, operator: dict[str, str], clock: Clo
         operator=operator,
         clock=clock,
         spool=spool,
+        usual=usual,
         logs=logs,
         bulkhead=Bulkhead(logs.lifecycle),
         board=Board(),
@@ -202,7 +205,7 @@ def _waker(on: _Ground, terminals: Terminals, deaths: Deaths) -> Waker:
     )
 
 
-def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Kick, usual: int | None) -> Application:
+def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Kick) -> Application:
     """What agents and operators reach, over the supervisor and its deck."""
     deck = supervisor.deck
     terminals, waker = deck.terminals, deck.waker
@@ -221,7 +224,7 @@ def _application(on: _Ground, crashes: Crashes, supervisor: Supervisor, kick: Ki
         keys=Keys(terminals, on.clock),
         changes=_changes(on, supervisor),
         supervisor=supervisor,
-        attribution=_attribution(on, supervisor, usual),
+        attribution=_attribution(on, supervisor),
         bulkhead=on.bulkhead,
     )
 
@@ -284,10 +287,10 @@ def _changes(on: _Ground, supervisor: Supervisor) -> Changes:
     )
 
 
-def _attribution(on: _Ground, supervisor: Supervisor, usual: int | None) -> Attribution:
+def _attribution(on: _Ground, supervisor: Supervisor) -> Attribution:
     return Attribution(
         lambda: tuple(supervisor.watched.items()),
         on.registry,
         lambda: listening(on.root, tuple(supervisor.watched)),
-        usual,
+        on.usual,
     )

@@ -90,11 +90,7 @@ def _no_status(_: SessionFacts) -> ScreenState | None:
     return None
 
 
-def _nothing(_: SessionFacts, __: Path) -> tuple[tuple[Path, Path], ...]:
-    return ()
-
-
-def _none(_: SessionFacts) -> tuple[Path, ...]:
+def _nothing(*_: object) -> tuple[()]:
     return ()
 
 
@@ -117,7 +113,7 @@ class Reader:
 
     parse: Parse
     locate: Locate
-    left: Left = _none
+    left: Left = _nothing
     refer: Refer = _chosen_id
     status: Status = _no_status
     follow: Follow = _nothing
