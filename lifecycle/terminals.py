@@ -227,22 +227,18 @@ class Terminals:
         What this process knows of its session is kept: its transcript says what was taken.
         """
         socket = self.root.tmux_socket(identity)
-        server = listener(socket) or self._known(identity)
+        # As it is now: whoever watches its end forgets what has no record.
+        known = [terminal.session for terminal in self._open.values() if terminal.session.identity == identity]
+        alive = (session.tmux for session in known if session.tmux is not None and session.tmux.is_alive())
+        server = listener(socket) or next(alive, None)
         if server is not None:
             await anyio.to_thread.run_sync(canary.dismiss, self.root, identity, server.pid)
             await kill(socket, server, clock=self.clock)
             self.logs.lifecycle.write("close", identity=identity, tmux=server.pid, record="none")
-        for terminal in tuple(self._open.values()):
-            if terminal.session.identity == identity:
-                if server is not None and terminal.session.tmux == server:
-                    await self._remember(terminal.session)
-                await self.forget(terminal.session)
-
-    def _known(self, identity: Identity) -> ProcessId | None:
-        """Return the living tmux server of a session that this process has seen, whatever became of its files."""
-        seen = [terminal.session for terminal in self._open.values() if terminal.session.identity == identity]
-        alive = [session.tmux for session in seen if session.tmux is not None and session.tmux.is_alive()]
-        return alive[0] if alive else None
+        for session in known:
+            if server is not None and session.tmux == server:
+                await self._remember(session)
+            await self.forget(session)
 
     async def _remember(self, session: Session) -> None:
         last = replace(session, is_closing=True, end=End.STOPPED, session_ref=await self._reference(session))

@@ -42,9 +42,9 @@ def main() -> None:
     transcript = Path(os.environ["TUI_TRANSCRIPT"])
     pending, pasted = b"", None
     tty.setraw(0)
-    os.write(1, b"\x1b[?2004h")
-    draw(None)
-    with transcript.with_name("raw").open("ab", 0) as raw:
+    with transcript.with_name("raw").open("ab", 0) as raw:  # before it shows that it is ready
+        os.write(1, b"\x1b[?2004h")
+        draw(None)
         while data := os.read(0, 1 << 16):
             raw.write(data)
             pending, pasted = take(pending + data, pasted, transcript)
