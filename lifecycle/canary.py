@@ -73,23 +73,15 @@ def ensure_all(
         return Ensured.FAILED
 
 
-def dismiss(root: Root, identity: Identity, pid: int | None = None) -> None:
-    """A deliberate teardown follows: the death of this identity's servers is accounted for; never raises.
+def dismiss(root: Root, identity: Identity, pid: int) -> None:
+    """A deliberate teardown follows: the death of this server is accounted for, watched or not yet; never raises.
 
-    Also of the one with this `pid` that nobody has begun to watch yet.
+    An earlier one of this identity may still have its line to come.
     """
+    path = watch_file(root, identity, pid)
+    # The empty file keeps a concurrent `ensure` from having it watched again.
     with suppress(OSError):
-        if pid is not None:
-            _empty(watch_file(root, identity, pid), os.O_CREAT)
-        for name in os.listdir(directory(root)):
-            if name.rpartition(".")[0] == str(identity):
-                _empty(directory(root) / name)
-
-
-def _empty(path: Path, more: int = 0) -> None:
-    """Spare one server; the empty file keeps a concurrent `ensure` from watching it again."""
-    with suppress(OSError):
-        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | more, 0o600))
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
         os.utime(path)
 
 

@@ -34,5 +34,5 @@ def write_for_hook(root: Root, logs: Logs, session: Session) -> bool:
         server_started=tmux.started,
     )
     if is_written:
-        canary.dismiss(root, session.identity)
+        canary.dismiss(root, session.identity, tmux.pid)
     return is_written

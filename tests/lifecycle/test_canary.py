@@ -97,8 +97,8 @@ def test_many_at_once(caged: Cages, count: int) -> None:
 
 
 def test_a_dismissed_server_dies_in_silence(caged: Cages, root: Root) -> None:
-    caged.start_watched("alice", "bob")
-    canary.dismiss(root, ALICE)
+    server, _ = caged.start_watched("alice", "bob")
+    canary.dismiss(root, ALICE, server.pid)
     subprocess.run([find_tmux(), "-S", str(root.tmux_socket(ALICE)), "kill-server"], check=True, timeout=10)
     until(lambda: not caged.servers[ALICE].is_alive(), 10, "the end of alice")
     until(lambda: len(caged.held()) == 1, 10, "the end of the watch")
@@ -108,9 +108,28 @@ def test_a_dismissed_server_dies_in_silence(caged: Cages, root: Root) -> None:
     assert line["identity"] == "scripted-bob"
 
 
+def test_a_dismissal_takes_no_line_from_the_death_before_it(caged: Cages, root: Root) -> None:
+    """The watcher was held up while the one session died and the next was closed."""
+    (first,) = caged.start_watched("alice")
+    watcher = caged.only_watcher()
+    terminate(watcher, signal.SIGSTOP)
+    try:
+        caged.kill("alice")
+        second = caged.start("alice")
+        canary.ensure(root, ALICE, second)
+        canary.dismiss(root, ALICE, second.pid)
+        caged.kill("alice")
+    finally:
+        terminate(watcher, signal.SIGCONT)
+    (line,) = caged.deaths(1)
+    assert line["server_pid"] == str(first.pid)
+    until(lambda: not caged.watchers(), 10, "the end of the watcher")
+    assert len(caged.lines()) == 1
+
+
 def test_ensuring_again_between_dismissal_and_teardown_changes_nothing(caged: Cages, root: Root) -> None:
     (server,) = caged.start_watched("alice")
-    canary.dismiss(root, ALICE)
+    canary.dismiss(root, ALICE, server.pid)
     assert canary.ensure(root, ALICE, server) is Ensured.ALREADY
     caged.kill("alice")
     until(lambda: not caged.watchers(), 10, "the end of the watcher")
@@ -137,7 +156,7 @@ def test_who_ensures_late_has_no_deliberate_end_reported(caged: Cages, root: Roo
 
 def test_a_server_that_survived_its_dismissal_is_watched_again_later(caged: Cages, root: Root) -> None:
     (server,) = caged.start_watched("alice")
-    canary.dismiss(root, ALICE)
+    canary.dismiss(root, ALICE, server.pid)
     path = canary.watch_file(root, ALICE, server.pid)
     os.utime(path, (time.time() - 120, time.time() - 120))
     assert canary.ensure(root, ALICE, server) is Ensured.ALREADY
@@ -172,7 +191,7 @@ def test_ensure_tells_what_it_did(caged: Cages, root: Root) -> None:
     assert canary.ensure(other, ALICE, server) is Ensured.SKIPPED
     other.logs.mkdir(parents=True)
     assert canary.ensure(other, ALICE, server) is Ensured.FAILED
-    canary.dismiss(other, ALICE)
+    canary.dismiss(other, ALICE, server.pid)
 
 
 def test_two_ensures_at_once_make_one_watcher(caged: Cages, root: Root) -> None:
@@ -280,9 +299,9 @@ def test_the_watcher_stays_while_a_server_of_peerwake_runs(caged: Cages, root: R
         watcher = caged.only_watcher()
         caged.kill("alice")
         caged.deaths(1)
-        caged.start_watched("bob")
+        (bob,) = caged.start_watched("bob")
         assert caged.only_watcher() == watcher
-        canary.dismiss(root, Identity("scripted", "bob"))
+        canary.dismiss(root, Identity("scripted", "bob"), bob.pid)
         caged.kill("bob")
     until(lambda: not watcher.is_alive(), 10, "the end of the watcher")
     assert len(caged.lines()) == 1
@@ -290,8 +309,8 @@ def test_the_watcher_stays_while_a_server_of_peerwake_runs(caged: Cages, root: R
 
 def test_the_watcher_goes_with_its_root(caged: Cages, root: Root) -> None:
     with locked(root.supervisor_lock):
-        caged.start_watched("alice")
-        canary.dismiss(root, ALICE)
+        (server,) = caged.start_watched("alice")
+        canary.dismiss(root, ALICE, server.pid)
         caged.kill("alice")
         canary.lock(root).unlink()
         until(lambda: not caged.watchers(), 10, "the end of the watcher")
@@ -313,7 +332,7 @@ def test_twenty_rounds_of_random_deaths_are_all_accounted_for(caged: Cages, root
                 caged.settle()
             for name, server in zip(names, servers, strict=True):
                 if chance.random() < 0.3:
-                    canary.dismiss(root, Identity("scripted", name))
+                    canary.dismiss(root, Identity("scripted", name), server.pid)
                     caged.kill(name)
                 else:
                     sent = chance.choice(list(causes))
