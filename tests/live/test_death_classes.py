@@ -10,7 +10,7 @@ import pytest
 from tests.contract.private_mount import fill, on_a_small_disk
 from tests.live.control import Control
 from tests.live.memory_cgroup import joining, memory_cgroup
-from tests.live.test_deaths import ended, exits, watched
+from tests.live.test_deaths import ended, exits, under_watch, watched
 from tests.live.world import World, until
 from transport.logline import fields_of
 from transport.paths import Root
@@ -53,6 +53,7 @@ def test_the_end_of_a_client_and_of_its_tmux_server_are_told_apart(lasting: Worl
     assert (gone["ev"], gone["reason"]) == ("session-gone", "the client exited with status 3")
     lasting.send("alice", "hello")
     second = lasting.tmux(ALICE)
+    under_watch(lasting, second)
     terminate(second, signal.SIGKILL)
     _, dead = obituaries(lasting, 2)
     assert (dead["ev"], dead["reason"]) == ("server-dead", "its tmux server ended by SIGKILL")
@@ -161,6 +162,7 @@ def test_twenty_rounds_of_random_deaths_are_accounted_for_with_their_class(lasti
                     expected.append(("session-gone", name))
                 case "tmux":
                     sent = chance.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+                    under_watch(lasting, tmux)
                     terminate(tmux, sent)
                     expected.append(("server-dead", sent.name))
                 case _:

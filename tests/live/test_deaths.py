@@ -46,6 +46,20 @@ def watcher(world: World) -> ProcessId | None:
     return None
 
 
+def under_watch(world: World, process: ProcessId) -> None:
+    """Return when the watcher would be told how this process ends; before that it could say no more than `unknown`."""
+    until(lambda: _is_held(watcher(world), process), 20, f"the watch over {process.pid}")
+
+
+def _is_held(holder: ProcessId | None, process: ProcessId) -> bool:
+    """Tell whether a process holds the pidfd of another."""
+    infos = [] if holder is None else Path(f"/proc/{holder.pid}/fdinfo").glob("*")
+    try:
+        return any(f"Pid:\t{process.pid}\n" in info.read_text() for info in infos)
+    except OSError:
+        return False  # one of them was closed, or the watcher has ended
+
+
 def ended(process: ProcessId) -> None:
     until(lambda: not process.is_alive(), 20, f"the end of {process.pid}")
 
@@ -89,6 +103,7 @@ def test_the_death_of_a_tmux_server_leaves_one_line_and_a_snapshot(world: World)
     world.serve()
     world.send("alice", "hello")
     tmux = world.tmux("scripted-alice")
+    under_watch(world, tmux)
     began = time.monotonic()
     terminate(tmux, signal.SIGKILL)
     (line,) = until(lambda: exits(world), 10, "the line")
@@ -128,6 +143,7 @@ def test_a_death_after_the_death_of_peerwake_is_recorded_all_the_same(world: Wor
     world.send("bob", "hello")
     server.kill()
     server.wait(10)
+    under_watch(world, world.tmux("scripted-alice"))
     terminate(world.tmux("scripted-alice"), signal.SIGKILL)
     (line,) = until(lambda: exits(world), 10, "the line")
     assert (line["identity"], line["cause"]) == ("scripted-alice", "SIGKILL")
@@ -169,6 +185,7 @@ def test_any_root_a_user_can_have(root: Root) -> None:
         ended(tmux)
         until(lambda: not watched(world), 10, "the end of the watch")
         world.send("alice", "hello again")
+        under_watch(world, world.tmux("scripted-alice"))
         terminate(world.tmux("scripted-alice"), signal.SIGKILL)
         until(lambda: len(exits(world)) >= 2, 10, "the lines")
         first, second = exits(world)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.live.test_deaths import exits, watcher
+from tests.live.test_deaths import exits, under_watch, watcher
 from tests.live.user_manager import scope_of, user_manager
 from tests.live.world import TOP, World, until
 from transport.paths import Root
@@ -36,6 +36,7 @@ def test_a_restart_of_the_unit_ends_neither_sessions_nor_their_canary(root: Root
             manager.run("systemctl", "--user", "kill", "--signal=SIGKILL", "--kill-whom=all", UNIT)
             until(lambda: scope_of_dead(first), 20, "the end of the server")
             assert tmux.is_alive() and canary.is_alive()
+            under_watch(world, tmux)
             terminate(tmux, signal.SIGKILL)
             (line,) = until(lambda: exits(world), 10, "the line")
             assert (line["ev"], line["cause"]) == ("server-exit", "SIGKILL")
