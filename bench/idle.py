@@ -115,7 +115,10 @@ def ours(world: World) -> list[int]:
     (server,) = world.servers
     theirs: set[int] = set()
     for path in world.root.state.glob("*.session"):
-        session = parse(path.read_text())
+        try:
+            session = parse(path.read_text())
+        except FileNotFoundError:
+            continue  # it was closed between the listing and the look
         if session.tmux is not None and session.pane is not None:
             theirs |= {session.tmux.pid, *descendants(session.pane.pid)}
     return sorted({*descendants(server.pid), *processes_of(world.root.home)} - theirs)
