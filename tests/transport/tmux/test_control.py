@@ -4,11 +4,14 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+from typing import Any
 
 import anyio
 import pytest
 
 from tests.terminal import terminal, until
+from transport.process import start_piped
 from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxRefused, TmuxUnknown
 
@@ -211,6 +214,27 @@ async def test_a_client_that_is_given_up_in_its_attach_takes_no_server_with_it()
             assert term.started.tmux.is_alive(), f"dead after {number + 1} clients"
         assert 0 < answered < 500
         assert await control.command("display-message", "-p", "#{session_attached}") == ["1"]
+
+
+async def test_a_client_that_is_given_up_in_its_attach_leaves_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether tmux dies of a killed one is a matter of microseconds; that it is not killed is not."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        children.append(start_piped(*words, **settings))
+        return children[-1]
+
+    monkeypatch.setattr("transport.tmux.control.start_piped", start)
+    async with terminal() as term:
+        control = term.pane.control
+        for number in range(1, 21):
+            async with anyio.create_task_group() as group:
+                group.start_soon(control.command, "display-message", "-p", "x")
+                await until(lambda number=number: len(children) == number)
+                group.cancel_scope.cancel()
+            await control.aclose()
+        assert term.started.tmux.is_alive()
+    assert {child.returncode for child in children} == {0}
 
 
 async def test_a_closed_client_has_left_when_it_is_closed() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.terminal import CLOCK, RULES, Person, Terminal, terminal, until
 from transport.screen import read_screen
+from transport.tmux import commands
 from transport.tmux.control import TmuxGone, TmuxUnknown
 from transport.tmux.pane import PaneInMode, stance_of
 from transport.vocabulary import ScreenState
@@ -55,7 +56,11 @@ async def test_the_agents_pane_is_found_by_its_id_when_there_are_others() -> Non
         term.tmux("split-window", "-b", "-t", term.started.pane_id, "sleep 60")
         await term.pane.press("x")
         await until(lambda: term.keys == ["x"])
-        assert (await term.reading()).input_text == "x"
+
+        async def shows_it() -> bool:
+            return (await term.reading()).input_text == "x"
+
+        await until(shows_it)
 
 
 async def test_keys() -> None:
@@ -86,7 +91,7 @@ async def test_nothing_is_typed_in_copy_mode() -> None:
         assert term.events() == []
 
 
-async def test_a_stopped_server_types_nothing_when_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stopped_server_types_nothing_when_it_goes_on() -> None:
     async with terminal() as term:
         await term.pane.look()
         os.kill(term.started.tmux.pid, signal.SIGSTOP)
@@ -100,6 +105,22 @@ async def test_a_stopped_server_types_nothing_when_it_goes_on(monkeypatch: pytes
         await term.pane.press("x")
         await until(lambda: term.keys == ["x"])
         assert term.pastes == []
+
+
+async def test_what_runs_when_its_moment_is_over_types_nothing() -> None:
+    """As in a server that was stopped meanwhile, but whatever it hears of first: the commands or its client's end."""
+    async with terminal() as term:
+        pane, late = term.started.pane_id, int(CLOCK.wall()) - 1
+        await term.pane.control.batch(
+            [
+                commands.set_buffer("late", "late"),
+                commands.paste_buffer("late", pane, late, None, None),
+                commands.send_keys(["y"], pane, late, None, None),
+            ]
+        )
+        await term.pane.press("x")
+        await until(lambda: "x" in term.keys)
+        assert (term.keys, term.pastes) == (["x"], [])
 
 
 async def test_people_are_seen_and_control_clients_are_not() -> None:
