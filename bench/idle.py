@@ -11,7 +11,7 @@ from bench.ground import ground, processes_of
 from bench.memory import descendants, memory_of, processor_seconds
 from bench.rows import Row, answer
 from bench.terms import TERMS
-from lifecycle.session import parse
+from lifecycle.session import Sessions
 from tests.live.control import Control
 from tests.live.world import World, until
 from transport.profile import Profile, host, make_profile, tenant
@@ -114,12 +114,10 @@ def ours(world: World) -> list[int]:
     """Return the server, its children, and what is attached to sessions, without tmux servers, agents and bridges."""
     (server,) = world.servers
     theirs: set[int] = set()
-    for path in world.root.state.glob("*.session"):
-        try:
-            session = parse(path.read_text())
-        except FileNotFoundError:
-            continue  # it was closed between the listing and the look
-        if session.tmux is not None and session.pane is not None:
+    sessions = Sessions(world.root)
+    for identity in sessions.identities():
+        session = sessions.load(identity)
+        if session is not None and session.tmux is not None and session.pane is not None:
             theirs |= {session.tmux.pid, *descendants(session.pane.pid)}
     return sorted({*descendants(server.pid), *processes_of(world.root.home)} - theirs)
 
